@@ -14,6 +14,9 @@ const DENIES_EGRESS: &str = "denies_egress";
 /// Beside it on a route: what whoever asks for a tunnel is told, in Envoy's format of texts.
 const DENIES_TUNNELS: &str = "denies_tunnels";
 
+/// Beside it: what says which of all that is described counts here, in words for people.
+const BOUNDED_BY: &str = "bounded_by";
+
 /// On a cluster whose connections begin with TLS: the field that has them begin so, in words for people.
 const STARTS_TLS: &str = "starts_tls";
 
@@ -57,6 +60,20 @@ pub fn deny_tunnels(metadata: &mut Option<Metadata>, words: String) {
 #[must_use]
 pub fn denied_tunnel(metadata: Option<&Metadata>) -> Option<&str> {
     match find(metadata, DENIES_TUNNELS) {
+        Some(Kind::StringValue(words)) => Some(words),
+        _ => None,
+    }
+}
+
+/// Leaves the mark of what says which of all that is described counts.
+pub fn bound_by(metadata: &mut Option<Metadata>, words: String) {
+    leave(metadata, BOUNDED_BY, Kind::StringValue(words));
+}
+
+/// What says which of all that is described counts, where metadata has the mark of it.
+#[must_use]
+pub fn bounded_by(metadata: Option<&Metadata>) -> Option<&str> {
+    match find(metadata, BOUNDED_BY) {
         Some(Kind::StringValue(words)) => Some(words),
         _ => None,
     }
@@ -153,6 +170,9 @@ mod tests {
         deny_egress(&mut metadata);
         assert!(denies_egress(metadata.as_ref()));
         assert_eq!(denied_tunnel(metadata.as_ref()), None);
+        assert_eq!(bounded_by(metadata.as_ref()), None);
+        bound_by(&mut metadata, "an object".to_owned());
+        assert_eq!(bounded_by(metadata.as_ref()), Some("an object"));
         deny_tunnels(&mut metadata, "no".to_owned());
         assert_eq!(denied_tunnel(metadata.as_ref()), Some("no"));
         let mut other = metadata.unwrap_or_default();

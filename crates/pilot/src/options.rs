@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_api::ObjectKey;
 use tidegate_api::istio::destination_rule::LocalityLoadBalancerSetting;
 use tidegate_api::istio::virtual_service::HttpRetry;
 use tidegate_envoy::v3::hcm::http_connection_manager::ForwardClientCertDetails;
@@ -95,6 +96,8 @@ pub struct Options {
     /// `Sidecar.outboundTrafficPolicy.egressProxy`: the cluster that this is sent through where it is let out; where it was
     /// dialled when absent.
     pub egress_proxy: Option<Arc<str>>,
+    /// The Sidecar that says by `egress` which hosts the workload sees, if one does.
+    pub bounded_by: Option<ObjectKey>,
 }
 
 /// Whether the proxy would take a resource, or why it would not: a question, nothing comes of it. By itself a pilot
@@ -272,6 +275,7 @@ impl Default for Options {
             asks_elsewhere: false,
             interception: Interception::default(),
             egress_proxy: None,
+            bounded_by: None,
         }
     }
 }

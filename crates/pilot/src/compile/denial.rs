@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate_envoy::mark;
 use tidegate_envoy::v3::core::data_source::Specifier;
 use tidegate_envoy::v3::core::substitution_format_string::Format;
-use tidegate_envoy::v3::core::{DataSource, SubstitutionFormatString};
+use tidegate_envoy::v3::core::{DataSource, Metadata, SubstitutionFormatString};
 use tidegate_envoy::v3::listener::{FilterChain, FilterChainMatch};
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration};
@@ -22,7 +22,12 @@ use crate::sidecar::routes::{BLOCK_ALL, Onward};
 /// The status for requests that nobody describes where they go.
 const STATUS: u32 = 502;
 
-/// What they are told.
+/// What they are told where a Sidecar says what the workload sees.
+const BOUNDED_BODY: &str = "egress to %REQ(:AUTHORITY)% on port %DOWNSTREAM_LOCAL_PORT% is denied: nothing that SIDECAR brings in \
+                            describes it. A ServiceEntry for this host and port allows it, where spec.egress[].hosts of \
+                            SIDECAR bring it in; `tidegate egress denied -o yaml` prints both.\n";
+
+/// What they are told elsewhere.
 const BODY: &str = "egress to %REQ(:AUTHORITY)% on port %DOWNSTREAM_LOCAL_PORT% is denied: no resource of the mesh \
                     describes it. A ServiceEntry for this host and port allows it; `tidegate egress denied -o yaml` \
                     prints one.\n";
@@ -33,11 +38,13 @@ const NO_TUNNEL: &str = "egress by a tunnel (CONNECT) to %REQ(:AUTHORITY)% on po
                          be reached.\n";
 
 /// The answer to requests that may not go out.
-pub(super) fn answer() -> Action {
-    let text = DataSource {
-        specifier: Some(Specifier::InlineString(BODY.to_owned())),
-        ..DataSource::default()
+pub(super) fn answer(context: &Context<'_>) -> Action {
+    let body = match &context.options.bounded_by {
+        Some(sidecar) => BOUNDED_BODY.replace("SIDECAR", &sidecar.to_string()),
+        None => BODY.to_owned(),
     };
+    let text =
+        DataSource { specifier: Some(Specifier::InlineString(body)), ..DataSource::default() };
     Action::DirectResponse(DirectResponseAction {
         status: STATUS,
         body_format: Some(SubstitutionFormatString {
@@ -49,10 +56,23 @@ pub(super) fn answer() -> Action {
 }
 
 /// Marks a route that sends requests onward, if it refuses them.
-pub(super) fn mark(route: &mut Route, onward: &Onward) {
+pub(super) fn mark(route: &mut Route, onward: &Onward, context: &Context<'_>) {
     if matches!(onward, Onward::Elsewhere(OutboundPolicy::RegistryOnly)) {
-        mark::deny_egress(&mut route.metadata);
+        deny(&mut route.metadata, context);
         mark::deny_tunnels(&mut route.metadata, NO_TUNNEL.to_owned());
+    }
+}
+
+/// Marks a place that lets nothing out.
+fn deny(metadata: &mut Option<Metadata>, context: &Context<'_>) {
+    mark::deny_egress(metadata);
+    bound(metadata, context);
+}
+
+/// Marks who says what counts there.
+fn bound(metadata: &mut Option<Metadata>, context: &Context<'_>) {
+    if let Some(sidecar) = &context.options.bounded_by {
+        mark::bound_by(metadata, sidecar.to_string());
     }
 }
 
@@ -63,12 +83,13 @@ pub(super) fn connections(name: &str, context: &Context<'_>) -> FilterChain {
         filters: vec![filter_chain::nowhere(context)],
         ..FilterChain::default()
     };
-    mark::deny_egress(&mut chain.metadata);
+    deny(&mut chain.metadata, context);
     chain
 }
 
 /// Marks a chain for plain bytes whose clients are to have been led to where they dial by a name of these hosts.
-pub(super) fn strangers(chain: &mut FilterChain, hosts: &[Arc<str>]) {
+pub(super) fn strangers(chain: &mut FilterChain, hosts: &[Arc<str>], context: &Context<'_>) {
+    bound(&mut chain.metadata, context);
     mark::lead_by(&mut chain.metadata, hosts.iter().map(AsRef::as_ref));
 }
 
@@ -81,7 +102,8 @@ pub(super) fn lead_out(chain: &mut FilterChain, port: u16) {
 /// in Envoy.
 pub(super) fn requests(name: &str, context: &Context<'_>) -> FilterChain {
     let onward = Onward::Elsewhere(OutboundPolicy::RegistryOnly);
-    let host = one_route(BLOCK_ALL, vec!["*".to_owned()], BLOCK_ALL, answer(), &onward);
+    let action = answer(context);
+    let host = one_route(BLOCK_ALL, vec!["*".to_owned()], BLOCK_ALL, action, &onward, context);
     let routes = RouteConfiguration {
         name: BLOCK_ALL.to_owned(),
         virtual_hosts: vec![host],
@@ -97,6 +119,6 @@ pub(super) fn requests(name: &str, context: &Context<'_>) -> FilterChain {
         filters: vec![connection_manager::refusing(BLOCK_ALL, routes, context)],
         ..FilterChain::default()
     };
-    mark::deny_egress(&mut chain.metadata);
+    deny(&mut chain.metadata, context);
     chain
 }

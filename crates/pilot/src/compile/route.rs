@@ -82,7 +82,7 @@ pub fn route(
             traffic::mirrors(rule, &key.namespace, place.port, context);
         match onward.filter(|_| rule.keeps_default_route()) {
             Some(onward) => {
-                denial::mark(&mut route, onward);
+                denial::mark(&mut route, onward, context);
                 sidecar::onward(onward, place.port, action, rule.retries.as_deref(), context)
             }
             None => {

@@ -82,7 +82,7 @@ pub fn outbound<'a>(
         let filters = resolves.into_iter().chain([filter]).collect();
         let mut message = FilterChain { filters, ..FilterChain::default() };
         if !chain.led_by.is_empty() {
-            denial::strangers(&mut message, &chain.led_by);
+            denial::strangers(&mut message, &chain.led_by, context);
             closes = true;
         }
         if chain.asks.nothing() {
@@ -315,7 +315,7 @@ pub fn to_service(
 ) -> VirtualHost {
     let onward = Onward::Service(Arc::clone(service));
     let action = self::onward(&onward, port, unlimited(), None, context);
-    one_route(name, domains, "default", action, &onward)
+    one_route(name, domains, "default", action, &onward, context)
 }
 
 /// The virtual host for requests that nobody describes where they go.
@@ -328,7 +328,7 @@ pub fn to_elsewhere(
     let name = elsewhere_name(policy);
     let elsewhere = Onward::Elsewhere(policy);
     let action = onward(&elsewhere, 0, unlimited(), None, context);
-    one_route(name, domains, name, action, &elsewhere)
+    one_route(name, domains, name, action, &elsewhere, context)
 }
 
 /// What is done with requests to a port that no rule sends anywhere, where all else that a route says is in `limits`; `retries` are
@@ -374,7 +374,7 @@ pub(super) fn onward(
             retry_policy: retries.and_then(|own| retry::policy(Some(own), false)),
             ..limits
         }),
-        Onward::Elsewhere(OutboundPolicy::RegistryOnly) => denial::answer(),
+        Onward::Elsewhere(OutboundPolicy::RegistryOnly) => denial::answer(context),
     }
 }
 
@@ -405,6 +405,7 @@ pub(super) fn one_route(
     route: &str,
     action: Action,
     onward: &Onward,
+    context: &Context<'_>,
 ) -> VirtualHost {
     let mut route = Route {
         name: route.to_owned(),
@@ -412,7 +413,7 @@ pub(super) fn one_route(
         action: Some(action),
         ..Route::default()
     };
-    denial::mark(&mut route, onward);
+    denial::mark(&mut route, onward, context);
     VirtualHost {
         name: name.to_owned(),
         domains,

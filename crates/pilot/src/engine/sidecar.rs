@@ -192,6 +192,8 @@ impl Pilot {
         let (policy, proxy) = self.sidecars.outbound(&self.options.domain);
         self.options.outbound_policy = policy;
         self.options.egress_proxy = proxy;
+        let bounds = self.sidecars.chosen().filter(|(_, spec)| !spec.egress.is_empty());
+        self.options.bounded_by = bounds.map(|(key, _)| key.clone());
     }
 
     /// Compiles what differs of what a sidecar has.

@@ -147,8 +147,8 @@ impl Claims {
 fn further(key: &ObjectKey, number: u16, taken: &BTreeSet<u16>) -> u16 {
     let name = [&*key.namespace, &*key.name, &number.to_string()].join("/");
     let start = fnv1a(&[name.as_bytes()]) % u32::from(COUNT);
-    let all = (0..COUNT).map(|n| FIRST + ((start + u32::from(n)) % u32::from(COUNT)) as u16);
-    all.into_iter().find(|port| !taken.contains(port)).unwrap_or(number)
+    let mut all = (0..COUNT).map(|n| FIRST + ((start + u32::from(n)) % u32::from(COUNT)) as u16);
+    all.find(|port| !taken.contains(port)).unwrap_or(number)
 }
 
 /// The gateway's ports for the plain bytes of a ServiceEntry, which has one host then.

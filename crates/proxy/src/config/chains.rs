@@ -334,6 +334,7 @@ mod tests {
                 terms: None,
                 denies: false,
                 egress_port: None,
+                bounded_by: None,
                 led_by: None,
                 discouraged: AtomicBool::new(false),
             })

@@ -169,6 +169,8 @@ pub struct FilterChain {
     pub terms: Option<Box<[u8]>>,
     /// Whether it refuses what may not go out; see [`crate::egress`].
     pub denies: bool,
+    /// Where it refuses: what says which of all that is described counts.
+    pub bounded_by: Option<Arc<str>>,
     /// The port by which workloads know the egress gateway that it is of: what it has no route for may not go out either.
     pub egress_port: Option<u16>,
     /// The names that have to lead to an address for it to go there, if it goes by that: hosts, and `*.` with a domain.

@@ -28,6 +28,8 @@ pub struct Denied {
     pub host: Option<Arc<str>>,
     /// Whether it was refused by an egress gateway, which nothing leads it through.
     pub at_gateway: bool,
+    /// What says which of all that is described counts for the workload, the last time.
+    pub bounded_by: Option<Arc<str>>,
     /// Where the client wanted to go, the last time.
     pub destination: SocketAddr,
     /// Who wanted to, the last time.
@@ -100,7 +102,9 @@ impl List {
         let is_new = !self.entries.contains_key(&key);
         let gone = if is_new && self.entries.len() >= MOST { self.forget_oldest() } else { 0 };
         let (count, first, last) = (0, now, now);
-        let denied = Denied { asked, host, at_gateway, destination, source, count, first, last };
+        let bounded_by = refusal.bounded_by.clone();
+        let denied =
+            Denied { asked, host, at_gateway, bounded_by, destination, source, count, first, last };
         let entry = self.entries.entry(key).or_insert(Entry { denied: denied.clone(), told: None });
         let (count, first) = (entry.denied.count + 1, entry.denied.first);
         entry.denied = Denied { count, first, ..denied };
@@ -163,6 +167,9 @@ impl Denied {
         if self.at_gateway {
             entry["gateway"] = true.into();
         }
+        if let Some(bounds) = &self.bounded_by {
+            entry["bounded_by"] = (**bounds).into();
+        }
         if let Some(host) = &self.host {
             entry["host"] = (**host).into();
         }
@@ -172,7 +179,7 @@ impl Denied {
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asked, host, at_gateway, destination, source, count, .. } = self;
+        let Self { asked, host, at_gateway, bounded_by, destination, source, count, .. } = self;
         let what = match asked {
             Asked::Http => "a request",
             Asked::Tls => "a TLS connection",
@@ -186,10 +193,11 @@ impl fmt::Display for Denied {
         if *count > 1 {
             write!(f, ", {count} times so far")?;
         }
-        let why = match at_gateway {
-            true => "nothing leads it through this gateway",
-            false => "nothing describes it",
-        };
-        write!(f, "; {why}: `tidegate egress denied -o yaml` prints what would let it out")
+        match (at_gateway, bounded_by) {
+            (true, _) => write!(f, "; nothing leads it through this gateway")?,
+            (false, Some(bounds)) => write!(f, "; nothing that {bounds} brings in describes it")?,
+            (false, None) => write!(f, "; nothing describes it")?,
+        }
+        write!(f, ": `tidegate egress denied -o yaml` prints what would let it out")
     }
 }

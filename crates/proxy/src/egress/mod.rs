@@ -61,6 +61,28 @@ pub(crate) struct Refusal {
     destination: SocketAddr,
     source: IpAddr,
     at_gateway: bool,
+    bounded_by: Option<Arc<str>>,
+}
+
+/// Where something is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct At<'a> {
+    /// The port by which workloads know the gateway, if it is at one.
+    pub gateway: Option<u16>,
+    /// What says which of all that is described counts there.
+    pub bounded_by: Option<&'a Arc<str>>,
+}
+
+impl<'a> At<'a> {
+    /// At a gateway that workloads know by this port, if by any.
+    pub fn gateway(gateway: Option<u16>) -> Self {
+        Self { gateway, bounded_by: None }
+    }
+
+    /// Beside a workload.
+    pub fn bounded(bounded_by: Option<&'a Arc<str>>) -> Self {
+        Self { gateway: None, bounded_by }
+    }
 }
 
 /// Where a worker hands in what it refuses.
@@ -160,14 +182,13 @@ impl Desk {
         names.is_some_and(|names| !names.led_by(address, &|name| chain.is_led_by(name)))
     }
 
-    /// Notes that a client was refused what it asked for by this name, if by any: at a gateway, where there is a port by which
-    /// workloads know that.
+    /// Notes that a client was refused what it asked for by this name, if by any.
     pub(crate) fn denied(
         &self,
         asked: Asked,
         name: Option<&[u8]>,
         client: &Client,
-        gateway: Option<u16>,
+        At { gateway, bounded_by }: At<'_>,
     ) {
         match asked {
             Asked::Http => self.stats.denied_http.inc(),
@@ -181,6 +202,7 @@ impl Desk {
             destination: SocketAddr::new(client.local.ip(), gateway.unwrap_or(client.local.port())),
             source: client.peer.ip().to_canonical(),
             at_gateway: gateway.is_some(),
+            bounded_by: bounded_by.cloned(),
         };
         if refusals.try_send(refusal).is_err() {
             self.stats.unlisted.inc();

@@ -10,6 +10,7 @@ fn refusal(asked: Asked, name: Option<&str>, destination: &str) -> Refusal {
         destination: destination.parse().expect("an address"),
         source: IpAddr::from([10, 0, 0, 7]),
         at_gateway: false,
+        bounded_by: None,
     }
 }
 

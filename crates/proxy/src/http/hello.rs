@@ -12,7 +12,7 @@ use super::chain::HttpChain;
 use super::h1::{Conn, server};
 use super::head::RequestHead;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
-use crate::egress::Asked;
+use crate::egress::{Asked, At};
 use crate::route::{Action, Decision, Route, RouteTable};
 use crate::throttle::Throttle;
 use crate::tls::ClientHello;
@@ -80,7 +80,8 @@ fn begun_here(session: &Session, name: &str) -> Option<String> {
             local.cluster.tell_wrong_tls(Mistake::ClientAtRequests).map(|wrong| wrong.to_string())
         }
         Action::Direct(direct) if direct.denies => {
-            worker.egress.denied(Asked::Tls, Some(name.as_bytes()), &session.client, None);
+            let at = At::bounded(direct.bounded_by.as_ref());
+            worker.egress.denied(Asked::Tls, Some(name.as_bytes()), &session.client, at);
             None
         }
         Action::Direct(_) | Action::Redirect(_) => None,

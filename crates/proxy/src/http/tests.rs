@@ -214,6 +214,7 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         terms: Some(Box::default()),
         denies: false,
         egress_port: None,
+        bounded_by: None,
         led_by: None,
         discouraged: false.into(),
     };

@@ -295,13 +295,22 @@ pub struct Direct {
     pub denies: bool,
     /// What makes the body in place of all that for whoever asks for a tunnel (`CONNECT`).
     pub tunnel: Option<Template>,
+    /// Where it refuses: what says which of all that is described counts.
+    pub bounded_by: Option<Arc<str>>,
 }
 
 impl Direct {
     /// An answer with a body that is the same for everybody.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), format: None, denies: false, tunnel: None }
+        Self {
+            status,
+            body: body.into(),
+            format: None,
+            denies: false,
+            tunnel: None,
+            bounded_by: None,
+        }
     }
 
     /// The value of `location`, which Envoy adds to direct answers of 201 and 3xx: the request's own URL.

@@ -10,7 +10,7 @@ use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
-use crate::egress::Asked;
+use crate::egress::{Asked, At};
 use crate::http::chain::Client;
 use crate::io::Io;
 use crate::remote::Remote;
@@ -173,7 +173,9 @@ impl TcpChain {
         let name = client.server_name.as_deref();
         let tls = first.is_some_and(begins_tls);
         let asked = if tls || name.is_some() { Asked::Tls } else { Asked::Tcp };
-        self.worker.egress.denied(asked, name.map(str::as_bytes), client, self.chain.egress_port);
+        let FilterChain { egress_port, bounded_by, .. } = &*self.chain;
+        let at = At { gateway: *egress_port, bounded_by: bounded_by.as_ref() };
+        self.worker.egress.denied(asked, name.map(str::as_bytes), client, at);
     }
 
     async fn connect(

@@ -1,6 +1,6 @@
 //! `tidegate egress`: what was not let out, and what would let it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -221,29 +221,62 @@ fn table(lists: &[Value]) -> String {
     if rows.is_empty() {
         return format!("Nothing was refused.\n{unlisted}");
     }
+    let bounds: BTreeSet<&str> = lists.iter().flat_map(entries).filter_map(bounds).collect();
+    let bounds: String = bounds.into_iter().map(|it| format!("{}\n", hides(it))).collect();
     let heading = &["WORKLOAD", "HOST", "ADDRESS", "PORT", "PROTOCOL", "COUNT", "LAST", "SOURCE"];
-    format!("{}{unlisted}", Table::new(heading, rows))
+    format!("{}{unlisted}{bounds}", Table::new(heading, rows))
+}
+
+/// What says which of all that is described counts for the workload of an entry.
+fn bounds(entry: &Value) -> Option<&str> {
+    entry["bounded_by"].as_str()
+}
+
+/// What such an object does.
+fn hides(bounds: &str) -> String {
+    format!("{bounds} hides from its workloads what its spec.egress[].hosts do not bring in.")
+}
+
+/// What such an object has to bring in for these manifests to count, as comments.
+fn brought_in(bounds: &str, manifests: &[Value]) -> String {
+    let hosts = manifests.iter().filter_map(|manifest| manifest["spec"]["hosts"][0].as_str());
+    let lines: String = hosts.map(|host| format!("#   - ./{host}\n")).collect();
+    format!(
+        "# {}\n# What follows counts once they bring it in, by \"./*\" or by these:\n{lines}# What another namespace \
+         describes already need only be brought in, as NAMESPACE/HOST.\n",
+        hides(bounds)
+    )
 }
 
 /// ServiceEntries in the namespaces of those who were refused; workloads of a namespace share them.
 fn manifests(lists: &[Value]) -> String {
     let mut by_namespace: BTreeMap<&str, Vec<Refused>> = BTreeMap::new();
+    let mut bounded: BTreeMap<&str, (&str, Vec<Refused>)> = BTreeMap::new();
     for told in lists {
         let namespace = told["node"]["metadata"]["NAMESPACE"].as_str();
-        let known = by_namespace.entry(namespace.unwrap_or(DEFAULT_NAMESPACE)).or_default();
+        let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+        let known = by_namespace.entry(namespace).or_default();
         let own = workload(told);
-        known.extend(entries(told).filter_map(|entry| {
+        for entry in entries(told) {
+            let Some(refused) = refused(entry) else { continue };
             let gateway = own.clone().filter(|_| at_gateway(entry));
-            Some(Refused { gateway, ..refused(entry)? })
-        }));
+            if let Some(bounds) = bounds(entry) {
+                let (_, hidden) = bounded.entry(bounds).or_insert((namespace, Vec::new()));
+                hidden.push(refused.clone());
+            }
+            known.push(Refused { gateway, ..refused });
+        }
     }
+    let comments = bounded.into_iter().map(|(bounds, (namespace, refused))| {
+        brought_in(bounds, &service_entries(&refused, namespace))
+    });
     let objects = by_namespace
         .into_iter()
         .flat_map(|(namespace, refused)| service_entries(&refused, namespace));
     let documents: Vec<String> = objects.map(|object| tidegate_yaml::write(&object)).collect();
     match documents.is_empty() {
         true => "# Nothing was refused.\n".to_owned(),
-        false => documents.join("---\n"),
+        false => format!("{}{}", comments.collect::<String>(), documents.join("---\n")),
     }
 }
 
@@ -329,6 +362,25 @@ mod tests {
         });
         assert_eq!(of, expected.concat());
         assert_eq!(manifests(&[json!({})]), "# Nothing was refused.\n");
+    }
+
+    #[test]
+    fn who_hides_what_a_workload_does_not_see_is_said_beside_what_would_let_it_out() {
+        let mut told = told();
+        told["denied"][0]["bounded_by"] = "Sidecar own/default".into();
+        let lists = [told];
+        let listed = table(&lists, &BTreeMap::new());
+        let last = listed.lines().last().expect("a line");
+        assert!(last.starts_with("Sidecar own/default hides"), "{listed}");
+        let text = manifests(&lists);
+        let comments: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+        assert!(
+            comments[0].contains("Sidecar own/default hides")
+                && comments[0].contains("egress[].hosts")
+        );
+        assert!(comments.contains(&"#   - ./www.espn.com"), "{text}");
+        assert!(!text.contains("./192-0-2-1"), "{text}");
+        assert_eq!(tidegate_yaml::parse(&text).len(), 2, "{text}");
     }
 
     #[test]

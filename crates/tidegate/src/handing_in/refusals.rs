@@ -90,6 +90,7 @@ mod tests {
         let denied = |number: usize| Denied {
             asked: Asked::Http,
             at_gateway: false,
+            bounded_by: None,
             host: Some(format!("{number}.example").into()),
             destination: ([192, 0, 2, 1], 80).into(),
             source: [10, 0, 0, 7].into(),

@@ -149,6 +149,7 @@ impl State for Fake {
         vec![Denied {
             asked: Asked::Tls,
             at_gateway: false,
+            bounded_by: None,
             host: Some("www.espn.com".into()),
             destination: "192.0.2.1:443".parse().unwrap(),
             source: "10.0.0.7".parse().unwrap(),

@@ -87,8 +87,19 @@ pub(in crate::config) fn filter_chain(
     let metadata = proto.metadata.as_ref();
     let (denies, egress_port) = (mark::denies_egress(metadata), mark::egress_port(metadata));
     let led_by = mark::led_by(metadata).map(|names| names.into_iter().map(Box::from).collect());
-    let chain =
-        FilterChain { name, rbac, filter, tls, terms, denies, egress_port, led_by, discouraged };
+    let bounded_by = mark::bounded_by(metadata).map(Into::into);
+    let chain = FilterChain {
+        name,
+        rbac,
+        filter,
+        tls,
+        terms,
+        denies,
+        bounded_by,
+        egress_port,
+        led_by,
+        discouraged,
+    };
     Ok((Arc::new(chain), fault))
 }
 

@@ -126,7 +126,8 @@ pub(super) fn route(
             let denies = mark::denies_egress(proto.metadata.as_ref());
             let tunnel = mark::denied_tunnel(proto.metadata.as_ref()).map(Template::new);
             let tunnel = tunnel.transpose().map_err(Refusal::new)?;
-            Action::Direct(Direct { denies, tunnel, ..direct })
+            let bounded_by = mark::bounded_by(proto.metadata.as_ref()).map(Into::into);
+            Action::Direct(Direct { denies, tunnel, bounded_by, ..direct })
         }
         Some(_) | None => {
             return Err(Refusal::new("one of route, redirect and direct_response must be set"));

@@ -40,7 +40,7 @@ use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
-use crate::egress::Asked;
+use crate::egress::{Asked, At};
 use crate::filter::Trail;
 use crate::route::{
     Action, Attempts, Decision, Direct, Facts, Redirect, Route, RouteTable, Target, grpc,
@@ -333,8 +333,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     /// Notes that nothing leads the host of the request through this gateway.
     fn note_denied(&self) {
-        let (host, port) = (self.request.authority(), self.http.chain.egress_port);
-        self.http.worker.egress.denied(Asked::Http, Some(host), self.client, port);
+        let (host, at) = (self.request.authority(), At::gateway(self.http.chain.egress_port));
+        self.http.worker.egress.denied(Asked::Http, Some(host), self.client, at);
     }
 
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
@@ -346,7 +346,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         };
         if direct.denies {
             let host = self.request.authority();
-            self.http.worker.egress.denied(Asked::Http, Some(host), self.client, None);
+            let at = At::bounded(direct.bounded_by.as_ref());
+            self.http.worker.egress.denied(Asked::Http, Some(host), self.client, at);
         }
         let reply = LocalReply {
             body: body.into(),

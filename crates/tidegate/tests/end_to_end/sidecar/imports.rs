@@ -75,7 +75,18 @@ async fn a_workload_sees_what_its_sidecar_resource_brings_in() {
     for left_out in ["left-out.example", "stranger.example", "nobody.example"] {
         let answer = ask(&world, left_out, first).await;
         assert!(answer.contains("is denied") && answer.ends_with(" 502"), "{answer}");
+        let who = "nothing that Sidecar default/default brings in describes it";
+        assert!(answer.contains(who) && answer.contains("egress[].hosts"), "{answer}");
     }
+    let admin = ["egress", "denied", "--admin", "127.0.0.1:15000", "-o", "yaml"];
+    eventually(PATIENCE, async || {
+        let printed = world.run(env!("CARGO_BIN_EXE_tidegate"), &admin).await.success();
+        let names = printed.contains("# Sidecar default/default hides");
+        let hosts = ["left-out", "stranger", "nobody"].map(|it| format!("#   - ./{it}.example\n"));
+        let all = names && hosts.iter().all(|host| printed.contains(host));
+        if all { Ok(()) } else { Err(printed) }
+    })
+    .await;
     let private = ask(&world, "private.example", "10.77.0.2:8080").await;
     assert!(private.ends_with(" 502"), "its namespace keeps it to itself: {private}");
     let own = format!("hello {}\n", WORKLOAD[0]);
