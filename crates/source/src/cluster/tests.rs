@@ -34,6 +34,8 @@ struct Script {
     watches: Arc<Mutex<VecDeque<Answer>>>,
     /// Answers to watches that are to begin with what there is; refused where there are none.
     streams: Arc<Mutex<VecDeque<Answer>>>,
+    /// Whether watches that tell something end then, in order.
+    ending: bool,
     /// What was asked about Gateways.
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -92,6 +94,10 @@ impl Script {
             let chunk = format!("{:x}\r\n{body}\r\n", body.len());
             if !body.is_empty() {
                 let _ = stream.write_all(chunk.as_bytes()).await;
+                if self.ending {
+                    let _ = stream.write_all(b"0\r\n\r\n").await;
+                    return;
+                }
             }
             // A watch stays open until somebody ends it.
             let _ = stream.read_u8().await;
@@ -115,6 +121,11 @@ impl Script {
     fn watches(self, answers: &[(u16, &str)]) -> Self {
         let answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned()));
         self.watches.lock().expect("whole").extend(answers);
+        self
+    }
+
+    fn ending(mut self) -> Self {
+        self.ending = true;
         self
     }
 
@@ -243,6 +254,32 @@ async fn what_there_is_is_read_as_the_beginning_of_a_watch() {
     assert_eq!(told(&mut cluster).await, "+b");
     assert_eq!((script.asked("sendInitialEvents=true"), script.asked("limit=")), (1, 0));
     assert!(script.asked("resourceVersion=5") > 0, "it goes on from there");
+}
+
+/// What there is is not read again for that; only how far the server is may be asked, of which one object tells.
+#[tokio::test]
+async fn a_watch_that_ends_is_followed_by_one_from_where_it_was() {
+    let other = GATEWAY.replace("\"a\"", "\"b\"").replace("\"4\"", "\"7\"");
+    let bookmark = r#"{"kind":"Gateway","apiVersion":"networking.istio.io/v1","metadata":{"resourceVersion":"9"}}"#;
+    let (list, later) = (list_of(GATEWAY), EMPTY.replace("\"5\"", "\"9\""));
+    let script = Script::default().lists(&[(200, &list), (200, &later)]).ending().watches(&[
+        (200, &event("ADDED", &other)),
+        (200, &event("BOOKMARK", bookmark)),
+        (200, ""),
+    ]);
+    let (script, mut cluster, _file) = script.serve().await;
+    assert_eq!(told(&mut cluster).await, "+a");
+    assert_eq!(told(&mut cluster).await, "synced");
+    assert_eq!(told(&mut cluster).await, "+b");
+    let from = |revision: &str| script.asked(&format!("&resourceVersion={revision}"));
+    let third = async {
+        while from("9") == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, third).await.expect("a third watch");
+    assert_eq!((from("5"), from("7"), script.asked("limit=500")), (1, 1, 1));
+    assert!(cluster.try_next().is_none());
 }
 
 #[tokio::test]
