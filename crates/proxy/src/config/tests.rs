@@ -17,6 +17,7 @@ use super::testing::{proto, with};
 use super::*;
 
 mod many_chains;
+mod refusals;
 mod renames;
 mod secrets;
 mod sockets;
