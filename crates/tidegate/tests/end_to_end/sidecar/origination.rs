@@ -182,6 +182,71 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     sidecar.end().await;
 }
 
+/// A host whose origin asks for a certificate: it is shown by a subset, by a port, and by nothing else.
+const LEVELS: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: levels}
+spec:
+  hosts: [levels.example]
+  ports:
+  - {number: 80, name: http, protocol: HTTP, targetPort: 443}
+  - {number: 8080, name: http-shown, protocol: HTTP, targetPort: 443}
+  resolution: STATIC
+  endpoints: [{address: 10.77.0.2, labels: {version: one}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: levels}
+spec:
+  host: levels.example
+  trafficPolicy:
+    tls: {mode: SIMPLE, caCertificates: AUTHORITY}
+    portLevelSettings: [{port: {number: 8080}, tls: MUTUAL}]
+  subsets:
+  - {name: shown, labels: {version: one}, trafficPolicy: {tls: MUTUAL}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: levels}
+spec:
+  hosts: [levels.example]
+  http:
+  - match: [{uri: {prefix: /subset}}]
+    route: [{destination: {host: levels.example, subset: shown, port: {number: 80}}}]
+  - match: [{uri: {prefix: /port}}]
+    route: [{destination: {host: levels.example, port: {number: 8080}}}]
+  - route: [{destination: {host: levels.example, port: {number: 80}}}]
+";
+
+#[tokio::test]
+async fn a_certificate_is_shown_at_the_level_that_says_so() {
+    let Some(world) = World::new() else { return };
+    let ca = Ca::new("internet");
+    let (server, client) = (ca.issue(&["levels.example"]), ca.issue(&["me"]));
+    let origin = Origin::start().at(at(ORIGINS[0], 443)).mutual_tls(&server, &ca).http(host).await;
+    let authority = world.file("ca.pem", ca.pem());
+    let certificate = world.file("client.pem", &client.certificate_pem);
+    let key = world.file("key.pem", &client.key_pem);
+    let mutual = format!(
+        "{{mode: MUTUAL, caCertificates: {authority}, clientCertificate: {certificate}, privateKey: {key}}}"
+    );
+    let manifest =
+        LEVELS.replace("AUTHORITY", &authority).replace(": MUTUAL", &format!(": {mutual}"));
+    let sidecar = started(&world, &[manifest]).await;
+    let ask = async |path: &str| {
+        world.curl(&["-H", "Host: levels.example", &format!("http://10.77.0.2{path}")]).await
+    };
+    assert_eq!(ask("/subset").await, "levels.example 200");
+    assert_eq!(ask("/port").await, "levels.example 200");
+    let refused = ask("/none").await;
+    assert!(refused.ends_with(" 503"), "{refused}");
+    assert_eq!(origin.requests(), 2);
+    sidecar.logged(&[" 200 ", "outbound|80|shown|levels.example"]).await;
+    sidecar.logged(&[" 200 ", "outbound|8080||levels.example"]).await;
+    sidecar.end().await;
+}
+
 /// The same host at another port, of some protocol.
 fn at_port(port: u16, protocol: &str, service: &str) -> String {
     let own = format!("number: {port}, name: own, protocol: {protocol}");
