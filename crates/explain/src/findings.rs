@@ -4,7 +4,7 @@ use serde::Serialize;
 use tidegate_api::ObjectKey;
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::status::{
-    Condition, ConditionKind, Force, INVALID, PROGRAMMED, SERVED, Standing,
+    Condition, ConditionKind, Force, INSECURE, INVALID, PROGRAMMED, SERVED, Standing,
 };
 
 use crate::answer::Source;
@@ -155,6 +155,7 @@ fn judge<'a>(told: &[Told<'a>]) -> Option<Vec<(Level, &'a str, &'a str)>> {
             (Some(false), true, false) => Level::Warning,
             (Some(false), ..) => Level::Error,
             _ if condition.message.is_empty() => continue,
+            _ if condition.reason == INSECURE => Level::Warning,
             _ => Level::Info,
         };
         // A form that cannot be read is told by whoever reads it, and by its own condition.
@@ -217,6 +218,8 @@ mod tests {
         assert_eq!(levels(&[told(PROGRAMMED, true, SERVED)]), is(&[]));
         let advice = Told { message: "better so", ..told("Reconciled", true, "Reconciled") };
         assert_eq!(levels(&[advice]), is(&[(Level::Info, "Reconciled")]));
+        let insecure = Told { message: "not verified", ..told("Reconciled", true, INSECURE) };
+        assert_eq!(levels(&[insecure]), is(&[(Level::Warning, INSECURE)]));
     }
 
     #[test]

@@ -275,6 +275,7 @@ fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &m
         ));
     }
     if settings.mode != ClientTlsMode::Disable && settings.insecure_skip_verify == Some(true) {
+        findings.insecure = true;
         findings.advice.push(format!(
             "{path}.insecureSkipVerify: the server's certificate is not verified: whoever can answer in its place gets \
              the traffic"

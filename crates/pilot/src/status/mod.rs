@@ -60,6 +60,9 @@ pub const INVALID: &str = "Invalid";
 /// What stands before all that is said of an object whose newest form was refused.
 const OLDER: &str = "of its last good form: ";
 
+/// The reason of `Reconciled` where an object acts as it is written, and that is insecure.
+pub const INSECURE: &str = "Insecure";
+
 /// The reason of `ResolvedRefs` where a certificate, its key or authorities are there and cannot be used.
 const INVALID_CERTIFICATE: &str = "InvalidCertificateRef";
 
@@ -243,6 +246,8 @@ struct Findings {
     vacant: Vec<String>,
     /// What would better be written otherwise, though it acts.
     advice: Vec<String>,
+    /// Whether it acts and, as some of the advice says, lets anybody in whom nobody meant.
+    insecure: bool,
     /// What is not in force, or not in the form that is there now, for want of something that it names.
     closed: Vec<String>,
 }
@@ -271,7 +276,8 @@ impl Findings {
 
     fn conditions(self) -> Vec<Condition> {
         let unresolved = self.unresolved();
-        let reason = self.faults.first().map_or("Reconciled", |(reason, _)| reason);
+        let usual = if self.insecure { INSECURE } else { "Reconciled" };
+        let reason = self.faults.first().map_or(usual, |(reason, _)| reason);
         let holds = self.faults.is_empty();
         let faults = self.faults.into_iter().map(|(_, message)| message);
         // What is insecure is told whatever else there is.
