@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tidegate_proxy::config::listener::Listener;
+use tidegate_proxy::pipe::NOWHERE;
 
 use crate::question::Question;
 
@@ -39,12 +40,18 @@ pub(crate) const OTHER: Example = Example {
 impl Example {
     /// The client's address, and a port that it may have.
     pub(crate) fn client(&self, question: &Question) -> SocketAddr {
+        if question.unix_socket.is_some() {
+            return NOWHERE;
+        }
         let address = question.client_address.unwrap_or(self.client.ip());
         SocketAddr::new(address, self.client.port())
     }
 
     /// The address that the client dialled, as the listener sees it.
     pub(crate) fn dialled(&self, listener: &Listener, question: &Question) -> SocketAddr {
+        if question.unix_socket.is_some() {
+            return NOWHERE;
+        }
         let any = match listener.address.ip() {
             IpAddr::V4(any) if any.is_unspecified() => self.dialled,
             own => own,

@@ -64,9 +64,10 @@ impl World {
     }
 
     fn follow(&self, question: &Question, answer: &mut Answer) -> Result<(), Refusal> {
-        let listener = match self.pilot.options().workload() {
-            Some(_) => self.captured(question, answer)?,
-            None => self.listener(question, answer)?,
+        let listener = match (&question.unix_socket, self.pilot.options().workload()) {
+            (Some(path), _) => self.on_socket(path, answer)?,
+            (None, Some(_)) => self.captured(question, answer)?,
+            (None, None) => self.listener(question, answer)?,
         };
         let (chain, connection) = self.chain(listener, question, answer)?;
         handshake::admit(self, chain, question, &connection, answer).inspect_err(
@@ -125,6 +126,30 @@ impl World {
             },
             NetworkFilter::Tcp(_) => Ok(()),
         }
+    }
+
+    /// The listener on a Unix socket.
+    fn on_socket(&self, path: &str, answer: &mut Answer) -> Result<&Listener, Refusal> {
+        let sockets = || {
+            let all = self.config.listeners.values();
+            all.filter_map(|listener| Some((listener, &*listener.pipe.as_ref()?.path)))
+        };
+        let Some((listener, _)) = sockets().find(|(_, own)| *own == path) else {
+            let others: Vec<&str> = sockets().map(|(_, path)| path).collect();
+            let others = match others.as_slice() {
+                [] => "no listener is on a Unix socket".to_owned(),
+                some => format!("there are {}", some.join(", ")),
+            };
+            let reason = format!("no listener is on the Unix socket {path}: {others}");
+            return Err((Error::NoListener, None, reason));
+        };
+        let from = self.pilot.sidecar().map(|key| self.whole(key.clone()));
+        answer.listener = Some(Part {
+            name: listener.name.to_string(),
+            asks: String::new(),
+            from: from.into_iter().collect(),
+        });
+        Ok(listener)
     }
 
     /// The listener of an address and port: one of that very address before one of every address.

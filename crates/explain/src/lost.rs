@@ -26,7 +26,7 @@ use crate::{World, nearest, sidecar, words};
 
 /// Listeners of other addresses and ports, and those whose port is not open.
 pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
-    let listeners = world.config.listeners.values();
+    let listeners = world.config.listeners.values().filter(|listener| listener.pipe.is_none());
     let lost = listeners.map(|listener| {
         let (ip, port) = (listener.address.ip(), listener.address.port());
         let refused = match (port == question.port, world.is_open(listener)) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::model::host::Host;
 use tidegate_proxy::config::listener::Listener;
+use tidegate_proxy::pipe::known;
 
 use crate::World;
 use crate::lost::without_port;
@@ -25,7 +26,7 @@ impl World {
 
     /// The ports that objects ask for, open or not.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
-        self.config.listeners.values().map(|listener| listener.address.port())
+        self.config.listeners.values().flat_map(|l| l.addresses()).map(|address| address.port())
     }
 
     /// Whether a listener's port is open, as far as is known.
@@ -35,7 +36,7 @@ impl World {
 
     /// The addresses at which a port is open.
     fn addresses_of(&self, port: u16) -> BTreeSet<IpAddr> {
-        let listeners = self.open_listeners().map(|listener| listener.address);
+        let listeners = self.open_listeners().filter_map(|listener| known(listener.address));
         listeners.filter(|address| address.port() == port).map(|address| address.ip()).collect()
     }
 
@@ -116,8 +117,10 @@ impl World {
         (!open).then(|| format!("port {port}, where the client is sent, is not open"))
     }
 
+    /// Those that a port leads to.
     fn open_listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.config.listeners.values().filter(|listener| self.is_open(listener))
+        let ported = self.config.listeners.values().filter(|listener| listener.pipe.is_none());
+        ported.filter(|listener| self.is_open(listener))
     }
 
     /// A port as clients know it: by its number at the gateway's Service, where that is another.

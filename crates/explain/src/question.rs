@@ -9,6 +9,8 @@ pub struct Question {
     pub direction: Option<Direction>,
     /// The address that is connected to; any of the gateway's when absent, and for a sidecar one that is nobody's.
     pub address: Option<IpAddr>,
+    /// The path of the Unix socket that is connected to, in place of an address and a port.
+    pub unix_socket: Option<String>,
     /// The address that the client connects from; one that stands for any when absent.
     pub client_address: Option<IpAddr>,
     /// The port that is connected to.
@@ -77,6 +79,7 @@ impl Default for Question {
         Self {
             direction: None,
             address: None,
+            unix_socket: None,
             client_address: None,
             port: 80,
             protocol: Protocol::default(),

@@ -10,6 +10,7 @@ use tidegate_pilot::model::names;
 use tidegate_pilot::model::tls::Credential;
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::sidecar::inbound::VIRTUAL_INBOUND;
+use tidegate_pilot::sidecar::routes::TableName;
 use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
 use tidegate_proxy::config::listener::Listener;
 use tidegate_proxy::http::RequestHead;
@@ -159,6 +160,14 @@ pub(crate) fn sniffed(listener: &Listener, question: &Question) -> Option<&'stat
 }
 
 impl World {
+    /// The route configuration that the requests of a question belong to, where they share one.
+    fn table(&self, question: &Question) -> TableName {
+        match &question.unix_socket {
+            Some(path) => TableName::Socket(format!("unix://{path}").into()),
+            None => TableName::Port(question.port),
+        }
+    }
+
     /// Says who hides the host that a workload asks for.
     pub(crate) fn note_hidden(&self, question: &Question, answer: &mut Answer) {
         let name = match question.host.as_str() {
@@ -169,7 +178,9 @@ impl World {
             return;
         };
         let host = self.pilot.host_called(name);
-        if let Some(Origin { key, path }) = self.pilot.hides_host(&host, question.port) {
+        if let Some(Origin { key, path }) =
+            self.pilot.hides_host(&host, &self.table(question), question.port)
+        {
             answer.notes.push(format!(
                 "{key} hides {host} from this workload: none of its {path}[].hosts brings it in"
             ));
@@ -196,7 +207,7 @@ impl World {
         let host = name.filter(|name| !name.is_empty());
         let hidden = host.as_ref().and_then(|name| {
             let host = self.pilot.host_called(name);
-            self.pilot.hides_host(&host, question.port)
+            self.pilot.hides_host(&host, &self.table(question), question.port)
         });
         if hidden.is_some() {
             return;
@@ -264,7 +275,7 @@ pub(crate) fn objects(
     others.sort_by(|a, b| a.key.cmp(&b.key));
     let options = world.pilot.options();
     let host = Host::new(&world.pilot.host_called(without_port(host)));
-    let lost_hosts = world.pilot.lost_hosts(&port.to_string());
+    let lost_hosts = world.pilot.lost_hosts(&world.table(question).to_string());
     let mut lost = Vec::new();
     for service in others {
         let here = service.hosts.iter().any(|own| host.is_within(own));
@@ -287,7 +298,9 @@ pub(crate) fn objects(
                  several VirtualServices are not merged"
             );
             lose("spec.hosts", refused);
-        } else if let Some(by) = world.pilot.hides_rules(&service.key, port).filter(|_| here) {
+        } else if let Some(by) =
+            world.pilot.hides_rules(&service.key, &world.table(question)).filter(|_| here)
+        {
             let refused = format!("{} does not bring it in ({}[].hosts)", by.key, by.path);
             lose("spec.hosts", refused);
         } else if !here {

@@ -12,6 +12,7 @@ pub mod io;
 pub mod ledger;
 pub mod listener;
 pub mod metadata;
+pub mod pipe;
 pub mod proxy;
 pub mod random;
 pub mod rbac;

@@ -294,7 +294,7 @@ impl Proxy {
         let unbound = unbound.map(|(name, (_, why))| (Arc::clone(name), why.reason.clone()));
         let config = Arc::clone(self.applier.config());
         let listening = self.fleet.addresses();
-        let listening = listening.map(|(name, addresses)| (Arc::clone(name), addresses.to_vec()));
+        let listening = listening.map(|(name, addresses)| (Arc::clone(name), addresses));
         self.view.serve(config, listening.collect(), unbound.collect());
     }
 
@@ -397,7 +397,7 @@ impl Proxy {
                 if !self.unbound.contains_key(&listener.name) {
                     self.ledger.not_served();
                 }
-                let why = self.surroundings.why_unbound(address, &error, self.fleet.bound());
+                let why = self.surroundings.why_unbound(&address, &error, self.fleet.bound());
                 self.leave_unbound(listener, why);
             }
         }

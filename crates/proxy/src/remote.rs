@@ -5,9 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::pipe::socket_address;
 use crate::upstream::cluster::Keepalive;
 use crate::upstream::source::Source;
 
@@ -78,10 +79,7 @@ async fn tcp(address: SocketAddr, source: Option<Source>) -> io::Result<TcpStrea
 
 /// Whoever listens there has a queue for connections: one is made at once, or not at all.
 fn pipe(path: &str) -> io::Result<TcpStream> {
-    let address = match path.strip_prefix('@') {
-        Some(name) => SockAddr::unix(format!("\0{name}"))?,
-        None => SockAddr::unix(path)?,
-    };
+    let address = socket_address(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&address)?;

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::remote::Remote;
 
 /// What a proxy has to know of the process around it to say who has a port, and how to take another one.
 /// Clones are the same.
@@ -28,10 +31,14 @@ impl Surroundings {
     /// Why `address` could not be bound; `listeners` are those that the proxy has open.
     pub(crate) fn why_unbound<'a>(
         &self,
-        address: SocketAddr,
+        address: &Remote,
         error: &io::Error,
         listeners: impl IntoIterator<Item = (&'a Arc<str>, &'a SocketAddr)>,
     ) -> String {
+        let address = match address {
+            Remote::Ip(address) => *address,
+            Remote::Pipe(path) => return why_no_socket(path, error),
+        };
         let remedy = || (self.remedy)(address.port());
         match error.kind() {
             io::ErrorKind::AddrInUse => match self.holder(address, listeners) {
@@ -71,6 +78,24 @@ impl Surroundings {
     }
 }
 
+/// Why a Unix socket could not be bound.
+fn why_no_socket(path: &str, error: &io::Error) -> String {
+    let folder = Path::new(path).parent().unwrap_or(Path::new("/")).display();
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "somebody listens there already; stop that, or give the listener another path"
+                .to_owned()
+        }
+        io::ErrorKind::NotFound => format!("there is no folder {folder}; make it"),
+        io::ErrorKind::PermissionDenied => format!(
+            "user {} may not make a socket in {folder}; let that one write there, or give the listener another path",
+            rustix::process::geteuid().as_raw()
+        ),
+        _ => error.to_string(),
+    };
+    format!("cannot listen on {path}: {why}")
+}
+
 /// Whether two sockets that do not share cannot both listen.
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -95,9 +120,9 @@ mod tests {
     use super::*;
 
     fn said(surroundings: &Surroundings, address: &str, kind: io::ErrorKind) -> String {
-        let address = address.parse().expect("an address");
+        let address = Remote::Ip(address.parse().expect("an address"));
         let listener = (Arc::from("web"), "192.0.2.1:8080".parse().expect("an address"));
-        surroundings.why_unbound(address, &kind.into(), [(&listener.0, &listener.1)])
+        surroundings.why_unbound(&address, &kind.into(), [(&listener.0, &listener.1)])
     }
 
     #[test]

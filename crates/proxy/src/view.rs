@@ -1,7 +1,6 @@
 //! What is told of a running proxy: the state behind the admin interface.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -17,6 +16,7 @@ use crate::admin::{self, Accepted, Drain, Lifecycle, Origin, Rejected, State, Th
 use crate::config::{Config, Record, Records};
 use crate::egress::{Denied, Register};
 use crate::ledger::Ledger;
+use crate::remote::Remote;
 use crate::stats::Registry;
 use crate::tls::Lacks;
 use crate::tls::inventory::Inventory;
@@ -168,7 +168,7 @@ impl View {
     pub(crate) fn serve(
         &self,
         config: Arc<Config>,
-        listening: HashMap<Arc<str>, Vec<SocketAddr>>,
+        listening: HashMap<Arc<str>, Vec<Remote>>,
         mut unbound: HashMap<Arc<str>, String>,
     ) {
         // One of which an earlier form is open stands as that.

@@ -39,9 +39,25 @@ const NO_TUNNEL: &str = "egress by a tunnel (CONNECT) to %REQ(:AUTHORITY)% on po
 
 /// The answer to requests that may not go out.
 pub(super) fn answer(context: &Context<'_>) -> Action {
-    let body = match &context.options.bounded_by {
+    saying(&body(context))
+}
+
+/// The same through a Unix socket, which is no port.
+pub(super) fn answer_on_socket(context: &Context<'_>) -> Action {
+    saying(&body(context).replace(" on port %DOWNSTREAM_LOCAL_PORT%", ""))
+}
+
+fn body(context: &Context<'_>) -> String {
+    match &context.options.bounded_by {
         Some(sidecar) => BOUNDED_BODY.replace("SIDECAR", &sidecar.to_string()),
         None => BODY.to_owned(),
+    }
+}
+
+fn saying(body: &str) -> Action {
+    let text = DataSource {
+        specifier: Some(Specifier::InlineString(body.to_owned())),
+        ..DataSource::default()
     };
     let text =
         DataSource { specifier: Some(Specifier::InlineString(body)), ..DataSource::default() };

@@ -12,7 +12,7 @@ use tidegate_envoy::any;
 use tidegate_envoy::prost::Message as _;
 use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::v3::core::socket_address::PortSpecifier;
-use tidegate_envoy::v3::core::{Address, SocketAddress, TrafficDirection, address};
+use tidegate_envoy::v3::core::{Address, Pipe, SocketAddress, TrafficDirection, address};
 use tidegate_envoy::v3::http_inspector::HttpInspector;
 use tidegate_envoy::v3::listener::{
     AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter,
@@ -33,8 +33,8 @@ use crate::model::service::Service;
 use crate::model::subnet::Subnet;
 use crate::model::virtual_service::VirtualService;
 use crate::sidecar::OUTBOUND_PORT;
-use crate::sidecar::listeners::{Asks, Chain, Listener as Plan, To};
-use crate::sidecar::routes::{ALLOW_ANY_DYNAMIC_DNS, Onward, elsewhere_name};
+use crate::sidecar::listeners::{Asks, At, Chain, Listener as Plan, To};
+use crate::sidecar::routes::{ALLOW_ANY_DYNAMIC_DNS, Onward, TableName, elsewhere_name};
 use crate::{Interception, Options, OutboundPolicy, Workload};
 
 /// The listener that outbound connections are redirected to.
@@ -65,17 +65,20 @@ pub fn outbound<'a>(
         listener_filters_timeout: Some(duration(context.options.detection_timeout)),
         continue_on_listener_filters_timeout: true,
         bind_to_port: (!plan.bound).then_some(false),
-        ..base(&name, plan.address, plan.port, context)
+        ..match &plan.at {
+            At::Port(address, port) => base(&name, *address, *port, context),
+            At::Socket(written) => on_socket(&name, written, context),
+        }
     };
     let (mut sources, mut last, mut closes) = (Vec::new(), None, false);
     for chain in &plan.chains {
-        let Some(filter) = carry(chain, &name, plan.port, &rules, context) else { continue };
+        let Some(filter) = carry(chain, &name, plan.port(), &rules, context) else { continue };
         let resolves = match &chain.to {
             To::Service { host, port } => {
                 asked::of_connections(host, *port, &context.options.namespace, context)
             }
             To::Rule { rules, route, .. } if !chain.asks.server_names.is_empty() => {
-                asked::of_route(route, &rules.namespace, plan.port, context)
+                asked::of_route(route, &rules.namespace, plan.port(), context)
             }
             To::Routes(_) | To::Rule { .. } => None,
         };
@@ -166,9 +169,10 @@ pub(super) fn transparent(options: &Options) -> Option<bool> {
 /// The chain for requests to whom they ask for.
 fn asking(name: &str, context: &Context<'_>) -> FilterChain {
     let policy = OutboundPolicy::AllowAnyDynamicDns;
+    let anywhere = TableName::Port(OUTBOUND_PORT);
     let routes = RouteConfiguration {
         name: ALLOW_ANY_DYNAMIC_DNS.to_owned(),
-        virtual_hosts: vec![to_elsewhere(vec!["*".to_owned()], policy, context)],
+        virtual_hosts: vec![to_elsewhere(vec!["*".to_owned()], policy, &anywhere, context)],
         ..RouteConfiguration::default()
     };
     FilterChain {
@@ -203,6 +207,19 @@ pub(super) fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>
         name: name.to_owned(),
         address: Some(socket(address)),
         additional_addresses: other.map(additional).into_iter().collect(),
+        traffic_direction: TrafficDirection::Outbound.into(),
+        access_log: access_log::of_listener(context.options),
+        ..Listener::default()
+    }
+}
+
+/// A listener on a Unix socket, of which `unix://` and the path are written.
+fn on_socket(name: &str, written: &str, context: &Context<'_>) -> Listener {
+    let path = written.strip_prefix("unix://").unwrap_or(written).to_owned();
+    let address = Address { address: Some(address::Address::Pipe(Pipe { path, mode: 0 })) };
+    Listener {
+        name: name.to_owned(),
+        address: Some(address),
         traffic_direction: TrafficDirection::Outbound.into(),
         access_log: access_log::of_listener(context.options),
         ..Listener::default()
@@ -289,7 +306,7 @@ fn source(chain: &Chain) -> ChainSource {
         server: None,
         service: match chain.to {
             // One chain for the requests for all services.
-            To::Routes(crate::sidecar::routes::TableName::Port(_)) => None,
+            To::Routes(TableName::Port(_)) => None,
             _ => chain.service.clone(),
         },
         rule: match &chain.to {
@@ -323,11 +340,15 @@ pub fn to_service(
 pub fn to_elsewhere(
     domains: Vec<String>,
     policy: OutboundPolicy,
+    table: &TableName,
     context: &Context<'_>,
 ) -> VirtualHost {
     let name = elsewhere_name(policy);
     let elsewhere = Onward::Elsewhere(policy);
-    let action = onward(&elsewhere, 0, unlimited(), None, context);
+    let action = match (policy, table) {
+        (OutboundPolicy::RegistryOnly, TableName::Socket(_)) => denial::answer_on_socket(context),
+        _ => onward(&elsewhere, 0, unlimited(), None, context),
+    };
     one_route(name, domains, name, action, &elsewhere, context)
 }
 

@@ -283,33 +283,39 @@ impl Pilot {
         own.or_else(endpoints)
     }
 
-    /// The Sidecar that hides a VirtualService from requests to a port, if one does.
+    /// The Sidecar that hides a VirtualService from the requests of a route configuration, if one does.
     #[must_use]
-    pub fn hides_rules(&self, key: &ObjectKey, port: u16) -> Option<Origin> {
+    pub fn hides_rules(&self, key: &ObjectKey, table: &TableName) -> Option<Origin> {
         let (sidecar, spec) = self.sidecars.chosen()?;
         let rules = self.index.virtual_service(key).filter(|rules| rules.acts_in_mesh());
         let seen = rules.is_some_and(|rules| match &spec.egress[..] {
             [] => true,
-            _ => imports_at(spec, port, &self.options)
+            _ => imports_at(spec, table, &self.options)
                 .is_some_and(|imports| imports.bring_in_rules(rules)),
         });
         (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
     }
 
-    /// The Sidecar that hides a host from requests and connections to a port, if one does.
+    /// The Sidecar that hides a host from requests and connections to a port of it, if one does. A table says where they come in.
     #[must_use]
-    pub fn hides_host(&self, host: &str, port: u16) -> Option<Origin> {
+    pub fn hides_host(&self, host: &str, table: &TableName, port: u16) -> Option<Origin> {
         let (sidecar, spec) = self.sidecars.chosen()?;
         self.registry.ports(host).get(&port)?;
         let imports = match &spec.egress[..] {
             [] => return None,
-            _ => imports_at(spec, port, &self.options),
+            _ => imports_at(spec, table, &self.options),
         };
         let mut definitions = self.registry.definitions(host);
         let seen = imports.is_some_and(|imports| {
             definitions.any(|service| imports.bring_in(service) && service.port(port).is_some())
         });
         (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
+    }
+
+    /// The Sidecar that is about the workload.
+    #[must_use]
+    pub fn sidecar(&self) -> Option<&ObjectKey> {
+        self.sidecars.chosen().map(|(key, _)| key)
     }
 
     /// The ports of the workload that ports of this number lead to, each with the object whose they are.

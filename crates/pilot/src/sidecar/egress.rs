@@ -9,6 +9,7 @@ use tidegate_api::istio::{Protocol, Sidecar};
 
 use super::Ports;
 use super::imports::Imports;
+use super::routes::TableName;
 use crate::model::host::Host;
 use crate::model::registry::{Registry, ports_of};
 use crate::model::service::{Port, Service};
@@ -68,6 +69,15 @@ impl Place<'_> {
         matches!(self, Self::Socket { .. } | Self::Port { protocol: Protocol::HttpProxy, .. })
     }
 
+    /// The Unix socket that it is about.
+    #[must_use]
+    pub const fn socket(&self) -> Option<&'_ str> {
+        match self {
+            Self::Socket { path, .. } => Some(path),
+            Self::Everywhere | Self::Port { .. } => None,
+        }
+    }
+
     /// The one port of hosts that it is about.
     const fn port(&self) -> Option<u16> {
         match self {
@@ -107,10 +117,13 @@ impl<'a> Egress<'a> {
         let taken = rules.iter().copied().filter(|rules| imports.bring_in_rules(rules));
         let brings_in = |service: &Service| imports.bring_in(service);
         let seen = Self::seen(options, registry, place, taken.collect(), brings_in);
-        let bound = listener.capture_mode == CaptureMode::None;
+        let is_socket = place.socket().is_some();
+        // Nothing can be redirected to a socket.
+        let bound = is_socket || listener.capture_mode == CaptureMode::None;
         let loopback =
             options.workload().and_then(|workload| workload.loopbacks().first().copied());
-        let bind = listener.bind.parse().ok().or(loopback.filter(|_| bound));
+        let loopback = loopback.filter(|_| bound && !is_socket);
+        let bind = listener.bind.parse().ok().or(loopback);
         Self { bind, bound, imports: Some(imports), ..seen }
     }
 
@@ -209,12 +222,16 @@ impl<'a> Egress<'a> {
     }
 }
 
-/// What the egress listener for requests to a port brings in; `None` where no listener of the Sidecar is for these.
+/// What the egress listener for the requests of a route configuration brings in; `None` where no listener of the Sidecar is for these.
 #[must_use]
-pub fn imports_at(sidecar: &Sidecar, port: u16, options: &Options) -> Option<Imports> {
-    let is_for = |listener: &&EgressListener| match &listener.port {
-        None => true,
-        Some(own) => own.number.is_some_and(|number| number.get() == port),
+pub fn imports_at(sidecar: &Sidecar, table: &TableName, options: &Options) -> Option<Imports> {
+    let is_for = |listener: &&EgressListener| match (&listener.port, table) {
+        (None, TableName::Socket(_)) => false,
+        (None, TableName::Port(_) | TableName::Service(..)) => true,
+        (Some(own), TableName::Port(port) | TableName::Service(_, port)) => {
+            own.number.is_some_and(|number| number.get() == *port)
+        }
+        (Some(own), TableName::Socket(path)) => own.number.is_none() && *listener.bind == **path,
     };
     let listener = sidecar.egress.iter().find(is_for)?;
     Some(Imports::new(&listener.hosts, &options.namespace))

@@ -24,14 +24,21 @@ use crate::model::subnet::Subnet;
 use crate::model::virtual_service::{Place as RulePlace, VirtualService, applies_to_connections};
 use crate::{Options, OutboundPolicy, Workload};
 
+/// Where clients dial.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum At {
+    /// An address and a port; the wildcard address for all that no listener has for itself.
+    Port(IpAddr, u16),
+    /// A Unix socket: `unix://` and its path.
+    Socket(Arc<str>),
+}
+
 /// A listener and what it tells apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// The address that clients dial; the wildcard for all that no listener has for itself.
-    pub address: IpAddr,
-    /// The port that clients dial.
-    pub port: u16,
-    /// Whether the port is really bound; else connections have to be redirected.
+    /// Where clients dial.
+    pub at: At,
+    /// Whether that is really bound; else connections have to be redirected.
     pub bound: bool,
     /// What is done with connections that no chain asks for.
     pub elsewhere: OutboundPolicy,
@@ -44,13 +51,13 @@ pub struct Listener {
 /// The listeners for what goes out, and who has no part in them.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound {
-    /// The listeners, by address and port.
-    pub listeners: BTreeMap<(IpAddr, u16), Listener>,
-    /// Ports of services that no connection is ever for.
+    /// The listeners, by where they are.
+    pub listeners: BTreeMap<At, Listener>,
+    /// Ports of services whose connections others have.
     pub beaten: Vec<Beaten>,
 }
 
-/// A port of a service that nothing tells apart from that of an older one, which takes all connections.
+/// A port of a service whose connections another one has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Beaten {
     /// The object that defines the service.
@@ -59,8 +66,19 @@ pub struct Beaten {
     pub host: Arc<str>,
     /// The port.
     pub port: u16,
-    /// The object that defines the older one.
+    /// The object that defines the other one.
     pub winner: ObjectKey,
+    /// Which of them.
+    pub lost: Lost,
+}
+
+/// Which connections another service has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Lost {
+    /// All to the port: nothing tells them from those of an older one.
+    All,
+    /// All through a Unix socket, likewise.
+    Socket(Arc<str>),
 }
 
 /// A filter chain.
@@ -114,10 +132,22 @@ pub enum To {
 }
 
 impl Listener {
-    /// `ADDRESS_PORT`.
+    /// `ADDRESS_PORT`; the port of a Unix socket is 0, as in Istio.
     #[must_use]
     pub fn name(&self) -> String {
-        names::listener(&self.address.to_string(), self.port)
+        match &self.at {
+            At::Port(address, port) => names::listener(&address.to_string(), *port),
+            At::Socket(path) => names::listener(path, 0),
+        }
+    }
+
+    /// The port that clients dial; 0 where there is none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self.at {
+            At::Port(_, port) => port,
+            At::Socket(_) => 0,
+        }
     }
 
     /// The route configurations that it asks.
@@ -161,22 +191,33 @@ pub fn outbound(scope: &Scope<'_>) -> Outbound {
 /// The listeners for what goes out through an egress listener.
 fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
     let wildcard = workload.wildcard();
-    let spoken_here = match egress.place {
+    let only = match egress.place {
         Place::Everywhere => None,
-        Place::Socket { .. } => return Outbound::default(),
+        Place::Socket { path, protocol } => {
+            Some((protocol, At::Socket(path.into()), TableName::Socket(path.into())))
+        }
         Place::Port { number, protocol } => {
+            let at = At::Port(egress.bind.unwrap_or(wildcard), number);
+            Some((protocol, at, TableName::Port(number)))
+        }
+    };
+    let spoken_here = match only {
+        None => None,
+        Some((protocol, at, table)) => {
             let Some(spoken) = Spoken::of(Some(protocol)) else { return Outbound::default() };
             if spoken == Spoken::Http {
-                let address = egress.bind.unwrap_or(wildcard);
-                let listener = requests(address, number, egress);
-                let listeners = BTreeMap::from([((address, number), listener)]);
+                let listeners = BTreeMap::from([(at.clone(), requests(at, table, egress))]);
                 return Outbound { listeners, beaten: Vec::new() };
             }
             Some(spoken)
         }
     };
+    // A Unix socket does not say which port it is for.
+    let is_socket = egress.place.socket().is_some();
+    let asked = |ports: &&super::Ports<'_>| !is_socket || ports.len() == 1;
+    let hosts = egress.hosts().map(|(_, ports)| ports).filter(asked);
     let mut ports: Vec<(&Arc<Service>, &Port)> =
-        egress.hosts().flat_map(|(_, ports)| ports.values().copied()).collect();
+        hosts.flat_map(|ports| ports.values().copied()).collect();
     ports.sort_by(|(a, p), (b, q)| (&a.age, &a.host, p.number).cmp(&(&b.age, &b.host, q.number)));
     let heres = ports.into_iter().filter_map(|(service, port)| {
         let spoken = spoken_here.or_else(|| Spoken::on(port))?;
@@ -187,8 +228,8 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
     let (mut joined, mut lost) = (Joined::default(), Vec::new());
     for here in &heres {
         let (mut beaten, mut listens) = (None, false);
-        for (address, subnet) in here.binds(workload.addresses.first()) {
-            match joined.join(here.listener(address, subnet), here.told_apart()) {
+        for (at, subnet) in here.binds(workload.addresses.first()) {
+            match joined.join(here.listener(at, subnet), here.told_apart()) {
                 None => listens = true,
                 winner => beaten = winner,
             }
@@ -199,7 +240,7 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
     // it sends, after all who really have no address. Bytes without a name are for whoever has the port only where it is expected to
     // ask elsewhere: they may be meant for anybody.
     for here in heres.iter().filter(|here| here.was_given_addresses()) {
-        let mut anywhere = here.listener(wildcard, None);
+        let mut anywhere = here.listener(At::Port(wildcard, here.port.number), None);
         anywhere.chains.retain(|chain| egress.options.asks_elsewhere || chain.asks.has_name());
         if !anywhere.chains.is_empty() {
             joined.join(anywhere, here.told_apart());
@@ -209,18 +250,14 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
 }
 
 /// A listener for the requests to whatever an egress listener brings in.
-fn requests(address: IpAddr, port: u16, egress: &Egress<'_>) -> Listener {
-    let asks = Asks { requests: true, ..Asks::default() };
-    let to = To::Routes(TableName::Port(port));
+fn requests(at: At, table: TableName, egress: &Egress<'_>) -> Listener {
+    // Nothing else comes through a Unix socket that is for requests.
+    let sniffs = matches!(at, At::Port(..));
+    let asks = Asks { requests: sniffs, ..Asks::default() };
+    let to = To::Routes(table);
     let chain = Chain { asks, to, service: None, led_by: Vec::new(), as_dialled: false };
-    Listener {
-        address,
-        port,
-        bound: egress.bound,
-        elsewhere: egress.elsewhere(),
-        chains: vec![chain],
-        sniffs: true,
-    }
+    let (bound, elsewhere) = (egress.bound, egress.elsewhere());
+    Listener { at, bound, elsewhere, chains: vec![chain], sniffs }
 }
 
 /// A port of a service for which listeners are made.
@@ -235,18 +272,22 @@ struct Here<'s, 'a> {
 
 impl<'a> Here<'_, 'a> {
     /// The addresses that are listened on, each with the network that clients dial if it is none itself.
-    fn binds(&self, own: Option<&IpAddr>) -> Vec<(IpAddr, Option<Subnet>)> {
+    fn binds(&self, own: Option<&IpAddr>) -> Vec<(At, Option<Subnet>)> {
         let Self { egress, service, port, spoken, wildcard } = *self;
+        let at = |address| At::Port(address, port.number);
+        if let Some(path) = egress.place.socket() {
+            return vec![(At::Socket(path.into()), None)];
+        }
         if let Some(bind) = egress.bind {
-            return vec![(bind, None)];
+            return vec![(at(bind), None)];
         }
         if spoken == Spoken::Http {
-            return vec![(wildcard, None)]; // Told apart by name.
+            return vec![(at(wildcard), None)]; // Told apart by name.
         }
         if !service.addresses.is_empty() {
             let bind = |subnet: &Subnet| match subnet.single() {
-                Some(address) => (address, None),
-                None => (wildcard, Some(*subnet)),
+                Some(address) => (at(address), None),
+                None => (at(wildcard), Some(*subnet)),
             };
             return service.addresses.iter().map(bind).collect();
         }
@@ -254,20 +295,21 @@ impl<'a> Here<'_, 'a> {
         let endpoints =
             if service.direct { egress.registry.endpoints(service, port) } else { Vec::new() };
         if !service.direct || (!kube && endpoints.is_empty()) {
-            return vec![(wildcard, None)];
+            return vec![(at(wildcard), None)];
         }
         let dialled = endpoints.iter().filter_map(|endpoint| match &endpoint.address {
             // What a workload sends to itself does not pass here.
             Address::Socket(address, _) => address.parse().ok().filter(|ip| Some(ip) != own),
             Address::Pipe(_) => None,
         });
-        dialled.map(|address| (address, None)).collect()
+        dialled.map(|address| (at(address), None)).collect()
     }
 
     fn beaten_by(&self, winner: ObjectKey) -> Beaten {
-        let Self { service, port, .. } = *self;
+        let Self { egress, service, port, .. } = *self;
         let (loser, host) = (service.key.clone(), Arc::clone(&service.host));
-        Beaten { loser, host, port: port.number, winner }
+        let lost = egress.place.socket().map_or(Lost::All, |path| Lost::Socket(path.into()));
+        Beaten { loser, host, port: port.number, winner, lost }
     }
 
     /// Whether all that it listens on is what the workload is told by its sidecar alone.
@@ -275,15 +317,24 @@ impl<'a> Here<'_, 'a> {
         let Self { egress, service, spoken, .. } = *self;
         let given = |subnet: &Subnet| subnet.single().is_some_and(auto_address::is_given);
         let all = !service.addresses.is_empty() && service.addresses.iter().all(given);
-        all && egress.bind.is_none() && spoken != Spoken::Http
+        let elsewhere = egress.bind.is_none() && egress.place.socket().is_none();
+        all && elsewhere && spoken != Spoken::Http
     }
 
-    fn listener(&self, address: IpAddr, subnet: Option<Subnet>) -> Listener {
+    /// Whether a listener there is for whoever has the port, whatever address was dialled.
+    fn is_shared(&self, at: &At) -> bool {
+        match at {
+            At::Port(address, _) => *address == self.wildcard || self.egress.bind == Some(*address),
+            At::Socket(_) => true,
+        }
+    }
+
+    fn listener(&self, at: At, subnet: Option<Subnet>) -> Listener {
         let mut chains = match self.spoken {
             Spoken::Http => Vec::new(),
-            Spoken::Tcp { tls: true } => self.tls(address, subnet),
+            Spoken::Tcp { tls: true } => self.tls(&at, subnet),
             // All bytes of a port are not for one name of many that lead outside.
-            Spoken::Auto if self.service.starts_tls(self.port) => self.tls(address, subnet),
+            Spoken::Auto if self.service.starts_tls(self.port) => self.tls(&at, subnet),
             Spoken::Tcp { tls: false } | Spoken::Auto => self.tcp(subnet),
         };
         if self.is_anywhere(address) {
@@ -294,8 +345,7 @@ impl<'a> Here<'_, 'a> {
         }
         if self.spoken.has_requests() {
             let number = self.port.number;
-            let shared = address == self.wildcard || self.egress.bind == Some(address);
-            let table = match shared {
+            let table = match self.is_shared(&at) {
                 true => TableName::Port(number),
                 false => TableName::Service(Arc::clone(&self.service.host), number),
             };
@@ -303,8 +353,7 @@ impl<'a> Here<'_, 'a> {
             chains.push(self.chain(asks, To::Routes(table)));
         }
         Listener {
-            address,
-            port: self.port.number,
+            at,
             bound: self.egress.bound,
             elsewhere: self.egress.elsewhere(),
             chains,
@@ -354,7 +403,7 @@ impl<'a> Here<'_, 'a> {
 
     /// One chain per condition of a TLS rule; where there is none, one for the service, by its name where no address tells it
     /// apart.
-    fn tls(&self, address: IpAddr, subnet: Option<Subnet>) -> Vec<Chain> {
+    fn tls(&self, at: &At, subnet: Option<Subnet>) -> Vec<Chain> {
         let place = self.place();
         let mut chains: Vec<Chain> = Vec::new();
         for rules in self.rules() {
@@ -381,9 +430,7 @@ impl<'a> Here<'_, 'a> {
         }
         if chains.is_empty() {
             // Whom the proxy resolves is told by that name alone.
-            let by_name = address == self.wildcard
-                || self.egress.bind == Some(address)
-                || self.service.is_asked(self.port);
+            let by_name = self.is_shared(at) || self.service.is_asked(self.port);
             let asks = Asks {
                 server_names: if by_name { self.server_names() } else { Vec::new() },
                 subnets: subnet.into_iter().collect(),
@@ -460,9 +507,9 @@ fn subnets(written: &[String], service: Option<Subnet>) -> Vec<Subnet> {
 /// Listeners that services join one by one.
 #[derive(Default)]
 struct Joined {
-    listeners: BTreeMap<(IpAddr, u16), Listener>,
+    listeners: BTreeMap<At, Listener>,
     /// Of those that several share, which chain asks for what: a port can have thousands.
-    asked: HashMap<(IpAddr, u16), HashMap<Asks, usize>>,
+    asked: HashMap<At, HashMap<Asks, usize>>,
 }
 
 impl Joined {
@@ -470,19 +517,18 @@ impl Joined {
     /// chains that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins.
     /// Answers who has the connections where nothing of the new one is left.
     fn join(&mut self, new: Listener, spoken: Spoken) -> Option<ObjectKey> {
-        let place = (new.address, new.port);
-        let Some(old) = self.listeners.get_mut(&place) else {
-            self.listeners.insert(place, new);
+        let Some(old) = self.listeners.get_mut(&new.at) else {
+            self.listeners.insert(new.at.clone(), new);
             return None;
         };
         if old.sniffs && spoken == Spoken::Auto {
             return None; // Its requests are among those of the port.
         }
-        if old.sniffs != new.sniffs && SERVER_SPEAKS_FIRST.contains(&new.port) {
+        if old.sniffs != new.sniffs && SERVER_SPEAKS_FIRST.contains(&new.port()) {
             return old.chains.iter().find_map(|chain| chain.service.clone());
         }
         old.sniffs |= new.sniffs;
-        let asked = self.asked.entry(place).or_insert_with(|| {
+        let asked = self.asked.entry(new.at.clone()).or_insert_with(|| {
             let chains = old.chains.iter().enumerate();
             chains.map(|(number, chain)| (chain.asks.clone(), number)).collect()
         });

@@ -6,7 +6,7 @@ use tidegate_api::ObjectKey;
 use super::{Findings, View};
 use crate::model::endpoints;
 use crate::model::service::{Discovery, Service};
-use crate::sidecar::listeners::Beaten;
+use crate::sidecar::listeners::{Beaten, Lost};
 
 /// What is wrong with a ServiceEntry; `None` when it is for sidecars alone.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
@@ -25,17 +25,25 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             );
         }
     }
-    for Beaten { host, port, winner, .. } in view.sidecar.beaten(key) {
-        findings.fault(
-            "Conflict",
-            format!(
-                "host {host}, port {port}: {winner} is older and takes every connection to this port, as nothing tells those to the \
-                 two apart; `addresses` of its own would, and so would those that a sidecar gives, whose DNS proxy the workload \
-                 asks (no resolution NONE, no label `networking.istio.io/enable-autoallocate-ip: \"false\"`)"
-            ),
-        );
+    for beaten in view.sidecar.beaten(key) {
+        findings.fault("Conflict", why_beaten(beaten));
     }
     (kept_address(key, view).is_none() || !findings.faults.is_empty()).then_some(findings)
+}
+
+/// Who has the connections of a port, and what would tell them apart.
+fn why_beaten(Beaten { host, port, winner, lost, .. }: &Beaten) -> String {
+    match lost {
+        Lost::All => format!(
+            "host {host}, port {port}: {winner} is older and takes every connection to this port, as nothing tells those to the \
+             two apart; `addresses` of its own would, and so would those that a sidecar gives, whose DNS proxy the workload \
+             asks (no resolution NONE, no label `networking.istio.io/enable-autoallocate-ip: \"false\"`)"
+        ),
+        Lost::Socket(path) => format!(
+            "host {host}, port {port}: {winner} is older and takes every connection through {path}, as nothing tells those to \
+             the two apart; a socket of its own would, in `egress` of the Sidecar"
+        ),
+    }
 }
 
 /// Why no gateway sends to its hosts: it is theirs to dial who are captured. A route of a gateway that leads there says so itself.

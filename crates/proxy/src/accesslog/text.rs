@@ -55,6 +55,8 @@ pub enum Field {
     TlsVersion,
     /// Downstream TLS cipher.
     TlsCipher,
+    /// The path of the Unix socket that the connection came through: it stands for the addresses of both ends.
+    Pipe,
     /// A request header of the plan, by its index.
     Request(u8),
     /// A response header of the plan, by its index.
@@ -121,6 +123,7 @@ impl Field {
             Self::LocalUri => 23,
             Self::TlsVersion => 24,
             Self::TlsCipher => 25,
+            Self::Pipe => 26,
             Self::Request(index)
             | Self::Response(index)
             | Self::Trailer(index)
@@ -130,7 +133,7 @@ impl Field {
 }
 
 /// Fields that are not captured by a plan.
-const PLAIN: usize = 26;
+const PLAIN: usize = 27;
 
 /// Room for the texts of a common request, so that filling a record allocates once.
 const ROOM: usize = 512;

@@ -1,6 +1,5 @@
 //! What the admin interface asks the rest of the proxy.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -238,7 +237,7 @@ pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
     /// The addresses that it is bound to, or that are handed on to it; at least one.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Remote>,
 }
 
 /// How listeners are drained.

@@ -19,7 +19,7 @@ pub(super) fn listeners(admin: &Admin, call: Call<'_>) -> Answer {
         let statuses: Vec<Json> = listeners
             .iter()
             .map(|listener| {
-                let mut addresses = listener.addresses.iter().copied().map(socket_address);
+                let mut addresses = listener.addresses.iter().map(remote);
                 let mut status = json!({"name": *listener.name, "local_address": addresses.next()});
                 let more: Vec<Json> = addresses.collect();
                 if !more.is_empty() {
@@ -31,7 +31,7 @@ pub(super) fn listeners(admin: &Admin, call: Call<'_>) -> Answer {
         return Answer::json(&json!({"listener_statuses": statuses}));
     }
     let lines = listeners.into_iter().flat_map(|listener| {
-        let line = |address: &SocketAddr| format!("{}::{address}\n", listener.name);
+        let line = |address: &Remote| format!("{}::{address}\n", listener.name);
         listener.addresses.iter().map(line).collect::<Vec<_>>()
     });
     Answer::pieces(Answer::TEXT, Pieces::gathered(lines))

@@ -11,6 +11,7 @@ use crate::accesslog::Log;
 use crate::config::ports::Ports;
 use crate::filter::Filter;
 use crate::http::client_cert::ForwardCert;
+use crate::pipe::{Pipe, known};
 use crate::rbac::NetworkRbac;
 use crate::route::RouteTable;
 use crate::shares::Shares;
@@ -23,8 +24,10 @@ use crate::upstream::source::{ClientSource, Mark};
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it listens.
+    /// Where it listens; [`crate::pipe::NOWHERE`] on a Unix socket.
     pub address: SocketAddr,
+    /// The Unix socket that it listens on, and on nothing else.
+    pub pipe: Option<Pipe>,
     /// Prefix of its stats (`stat_prefix`, else the address with `_` for `:`).
     pub stat_prefix: Arc<str>,
     /// Which chain takes a connection.
@@ -48,9 +51,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// All its addresses.
+    /// All its addresses; none on a Unix socket.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        std::iter::once(self.address).chain(self.more_addresses.iter().copied())
+        known(self.address).into_iter().chain(self.more_addresses.iter().copied())
     }
 
     /// Whether the first bytes of connections to this port are read before a chain is chosen.
@@ -104,7 +107,8 @@ impl Capture {
     /// What connections to endpoints come from for a client at `peer`.
     #[must_use]
     pub fn source(&self, peer: SocketAddr) -> Option<ClientSource> {
-        self.keeps_source.map(|mark| ClientSource { address: peer.ip().to_canonical(), mark })
+        let (mark, peer) = self.keeps_source.zip(known(peer))?;
+        Some(ClientSource { address: peer.ip().to_canonical(), mark })
     }
 }
 

@@ -303,6 +303,7 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
     Listener {
         name: Arc::clone(name),
         address: shell.address,
+        pipe: shell.pipe,
         stat_prefix: shell.stat_prefix,
         chains: FilterChains {
             needs_inspection: shell.needs_inspection || by_name || chains.needs_inspection,

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Asked, Refusal};
 use crate::accesslog::timestamp;
+use crate::pipe::NOWHERE;
 
 /// Entries at most: the one that nobody asked for the longest goes first.
 const MOST: usize = 1000;
@@ -152,14 +153,21 @@ fn has_passed(since: SystemTime, now: SystemTime) -> bool {
 }
 
 impl Denied {
+    /// The address that the client dialled; `None` where it came through a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let address = self.destination.ip().to_canonical();
+        (address != NOWHERE.ip()).then_some(address)
+    }
+
     /// An entry of `/egress/denied`.
     #[must_use]
     pub fn json(&self) -> Json {
         let mut entry = json!({
             "protocol": self.asked.as_str(),
-            "address": self.destination.ip().to_canonical(),
+            "address": self.address(),
             "port": self.destination.port(),
-            "source": self.source,
+            "source": self.address().map(|_| self.source),
             "count": self.count,
             "first": timestamp(self.first),
             "last": timestamp(self.last),
@@ -185,10 +193,17 @@ impl fmt::Display for Denied {
             Asked::Tls => "a TLS connection",
             Asked::Tcp => "a connection",
         };
-        write!(f, "egress denied: {what} from {source} to ")?;
-        match host {
-            Some(host) => write!(f, "{host}:{} ({})", destination.port(), destination.ip())?,
-            None => write!(f, "{destination}")?,
+        match (self.address(), host) {
+            (Some(address), Some(host)) => {
+                let port = destination.port();
+                write!(f, "egress denied: {what} from {source} to {host}:{port} ({address})")?;
+            }
+            (Some(_), None) => write!(f, "egress denied: {what} from {source} to {destination}")?,
+            (None, Some(host)) => {
+                let port = destination.port();
+                write!(f, "egress denied: {what} through a Unix socket to {host}:{port}")?;
+            }
+            (None, None) => write!(f, "egress denied: {what} through a Unix socket")?,
         }
         if *count > 1 {
             write!(f, ", {count} times so far")?;

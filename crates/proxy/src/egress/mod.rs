@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::listener::FilterChain;
 use crate::http::chain::Client;
+use crate::pipe::known;
 use crate::stats::{EgressStats, Scope, Stats};
 use crate::upstream::incident::{self, Incident};
 
@@ -25,6 +26,9 @@ use self::list::{Line, List};
 
 /// Refusals that wait to be listed at most.
 const WAITING: usize = 1024;
+
+/// The port of a Host that names none.
+const DEFAULT_HTTP_PORT: u16 = 80;
 
 /// The longest name of a host, bytes (RFC 1035 section 2.3.4).
 const LONGEST_NAME: usize = 253;
@@ -196,10 +200,15 @@ impl Desk {
             Asked::Tcp => self.stats.denied_tcp.inc(),
         }
         let Some(Post { refusals, .. }) = &self.post else { return };
+        // What comes through a Unix socket says itself for which port it is.
+        let port = match known(client.local) {
+            Some(local) => local.port(),
+            None => name.and_then(port_of).unwrap_or(DEFAULT_HTTP_PORT),
+        };
         let refusal = Refusal {
             asked,
             name: name.and_then(host),
-            destination: SocketAddr::new(client.local.ip(), gateway.unwrap_or(client.local.port())),
+            destination: SocketAddr::new(client.local.ip(), gateway.unwrap_or(port)),
             source: client.peer.ip().to_canonical(),
             at_gateway: gateway.is_some(),
             bounded_by: bounded_by.cloned(),
@@ -266,6 +275,11 @@ impl Asked {
             Self::Tcp => "TCP",
         }
     }
+}
+
+/// The port that a Host names.
+fn port_of(name: &[u8]) -> Option<u16> {
+    std::str::from_utf8(name).ok()?.rsplit_once(':')?.1.parse().ok()
 }
 
 /// The host in an authority or a server name, in lower case, without its port; none where it is no name, but an address or what

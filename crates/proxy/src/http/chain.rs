@@ -10,6 +10,7 @@ use crate::accesslog::{Field, Record};
 use crate::config::listener::{FilterChain, HttpManager, Listener};
 use crate::filter::Running;
 use crate::filter::local_rate_limit::OfConnection;
+use crate::pipe::known;
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
 use crate::tls::Settled;
@@ -129,14 +130,20 @@ impl HttpChain {
 }
 
 impl Client {
-    /// The ends of its connection.
+    /// The ends of its connection, if they have addresses.
     #[must_use]
-    pub fn ends(&self) -> Ends {
-        Ends { source: self.peer, destination: self.local }
+    pub fn ends(&self) -> Option<Ends> {
+        Some(Ends { source: known(self.peer)?, destination: known(self.local)? })
     }
 
-    /// Notes what its ClientHello and its handshake told.
+    /// Notes where it is, and what its ClientHello and its handshake told.
     pub fn describe(&self, record: &mut Record) {
+        record.downstream_remote = known(self.peer);
+        record.downstream_direct_remote = known(self.peer);
+        record.downstream_local = known(self.local);
+        if let Some(path) = &self.pipe {
+            record.set(Field::Pipe, path.as_bytes());
+        }
         if let Some(name) = &self.server_name {
             record.set(Field::ServerName, name.as_bytes());
         }
@@ -158,10 +165,12 @@ impl Client {
 /// Who is connected.
 #[derive(Debug)]
 pub struct Client {
-    /// The peer's address.
+    /// The peer's address; [`crate::pipe::NOWHERE`] over a Unix socket.
     pub peer: SocketAddr,
-    /// Our address, or where it was dialled to if it was redirected to us.
+    /// Our address, or where it was dialled to if it was redirected to us; [`crate::pipe::NOWHERE`] over a Unix socket.
     pub local: SocketAddr,
+    /// The path of the Unix socket that it came through.
+    pub pipe: Option<Arc<str>>,
     /// What is known of a connection that was redirected to us.
     pub captured: Option<Captured>,
     /// What connections to endpoints come from for it, where they keep its address.

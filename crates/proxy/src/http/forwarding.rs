@@ -9,6 +9,7 @@ use super::h1::parse::tokens;
 use super::head::{Headers, RequestHead, ResponseHead, Scheme};
 use super::known::Known;
 use crate::config::listener::{HttpManager, ServerHeader};
+use crate::pipe::known;
 use crate::random::Random;
 use crate::tls::Settled;
 
@@ -134,7 +135,7 @@ pub fn request(
         };
         let (mut text, mut other) = ([0; 48], [0; 48]);
         let peer_text = ip_text(&mut text, peer.ip());
-        if !manager.skip_xff_append {
+        if !manager.skip_xff_append && known(peer).is_some() {
             append_list(headers, Known::ForwardedFor, peer_text, b",");
         }
         if manager.trusted_hops == 0 || headers.get_known(Known::ForwardedProto).is_none() {
@@ -144,7 +145,9 @@ pub fn request(
             true => peer_text,
             false => ip_text(&mut other, client.ip()),
         };
-        headers.set_known(Known::ExternalAddress, client_text);
+        if known(client).is_some() {
+            headers.set_known(Known::ExternalAddress, client_text);
+        }
         client
     } else {
         if headers.get_known(Known::ForwardedProto).is_none() {

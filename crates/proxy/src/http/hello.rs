@@ -121,9 +121,6 @@ fn log(session: &Session, name: Option<&str>, why: &str) {
     let mut record = Record::new(Kind::Http, std::time::SystemTime::now(), log);
     record.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
     record.connection_id = client.id;
-    record.downstream_remote = Some(client.peer);
-    record.downstream_direct_remote = Some(client.peer);
-    record.downstream_local = Some(client.local);
     record.set(Field::Listener, http.listener.as_bytes());
     record.set(Field::FilterChain, http.chain.name.as_bytes());
     record.set(Field::Details, DETAILS);

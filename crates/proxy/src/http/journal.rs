@@ -11,6 +11,7 @@ use super::head::{Headers, RequestHead, ResponseHead, Version};
 use super::stream::Wire;
 use super::transfer::Moved;
 use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags, Traffic};
+use crate::pipe::known;
 use crate::remote::Remote;
 use crate::stats::Held;
 
@@ -60,9 +61,6 @@ impl<'a> Journal<'a> {
             let mut record = Box::new(Record::new(Kind::Http, wall, log));
             record.protocol = Some(protocol(version));
             record.connection_id = client.id;
-            record.downstream_direct_remote = Some(client.peer);
-            record.downstream_remote = Some(client.peer);
-            record.downstream_local = Some(client.local);
             record.set(Field::Listener, http.listener.as_bytes());
             record.set(Field::FilterChain, http.chain.name.as_bytes());
             client.describe(&mut record);
@@ -92,9 +90,9 @@ impl<'a> Journal<'a> {
 
     /// Notes the client's address, as far as it can be believed.
     pub fn set_client(&mut self, client: SocketAddr) {
-        self.client = Some(client);
+        self.client = known(client);
         if let Some(record) = &mut self.record {
-            record.downstream_remote = Some(client);
+            record.downstream_remote = self.client;
         }
     }
 

@@ -222,6 +222,7 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
     Arc::new(Listener {
         name: name.into(),
         address: ([127, 0, 0, 1], 0).into(),
+        pipe: None,
         stat_prefix: name.into(),
         chains: FilterChains { default, needs_inspection, ..FilterChains::default() },
         inspect_timeout: None,

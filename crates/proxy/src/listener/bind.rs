@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::pipe::NOWHERE;
 use crate::upstream::source::transparent;
 
 /// Connections that the kernel keeps for a worker until it accepts them.
@@ -17,10 +19,12 @@ pub enum ListenerSocket {
     Bound(TcpListener),
     /// The one that the worker has there already, of the form before: what waits in its queue is served.
     Kept(SocketAddr),
+    /// A Unix socket that listens, which all workers share.
+    Pipe(OwnedFd),
 }
 
 impl ListenerSocket {
-    /// Where it is bound.
+    /// Where it is bound; a Unix socket is at [`NOWHERE`].
     ///
     /// # Errors
     /// The system does not tell.
@@ -28,6 +32,7 @@ impl ListenerSocket {
         match self {
             Self::Bound(socket) => socket.local_addr(),
             Self::Kept(address) => Ok(*address),
+            Self::Pipe(_) => Ok(NOWHERE),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::net::SocketFlags;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use super::acceptor::Acceptor;
 use super::bind::BACKLOG;
 use super::hear::{Heard, hear};
 use super::look::{Looked, look, look_at_refused};
@@ -26,6 +26,7 @@ use crate::http::chain::{Client, HttpChain, Line};
 use crate::http::h1::Conn;
 use crate::http::opening::Opening;
 use crate::io::Io;
+use crate::pipe::NOWHERE;
 use crate::rbac::{Asked, Counts, Denied};
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::{Opened, TcpChain};
@@ -111,7 +112,7 @@ impl LocalListener {
     }
 
     /// Accepts until the task is ended.
-    pub async fn accept(self: Rc<Self>, socket: Rc<TcpListener>) {
+    pub async fn accept(self: Rc<Self>, socket: Rc<Acceptor>) {
         loop {
             match socket.accept().await {
                 Ok((io, peer)) => {
@@ -130,10 +131,10 @@ impl LocalListener {
 
     /// Takes the clients that wait in the queue of a socket that is about to be closed: they would be reset, with what they have
     /// sent. Those whose handshake is not over yet are not told apart from any that come later.
-    pub fn accept_waiting(self: &Rc<Self>, socket: &TcpListener) {
+    pub fn accept_waiting(self: &Rc<Self>, socket: &Acceptor) {
         // At most so many wait, whoever comes meanwhile.
         for _ in 0..BACKLOG {
-            match accept_now(socket) {
+            match socket.accept_now() {
                 Ok((io, peer)) => self.start(io, peer),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -152,12 +153,19 @@ impl LocalListener {
             current.stats.downstream_global_cx_overflow.inc();
             return;
         };
-        // Answers are written whole; waiting for more would only delay them.
-        let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else {
-            return;
+        let pipe = current.listener.pipe.as_ref().filter(|_| peer == NOWHERE);
+        let local = match pipe {
+            Some(_) => NOWHERE,
+            None => {
+                // Answers are written whole; waiting for more would only delay them.
+                let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else {
+                    return;
+                };
+                local
+            }
         };
         let capture = current.listener.capture;
-        let captured = capture.restores.then(|| {
+        let captured = (capture.restores && pipe.is_none()).then(|| {
             let redirected = Captured::redirected(&io, peer, local);
             // What comes to a transparent socket keeps the address that was dialled.
             redirected.or_else(|| capture.transparent.then(|| Captured::to(local, peer)))
@@ -167,6 +175,7 @@ impl LocalListener {
             peer,
             local: captured.map_or(local, |captured| captured.dialled),
             captured,
+            pipe: pipe.map(|pipe| Arc::clone(&pipe.path)),
             source: capture.source(peer),
             id: worker.connection_id(),
             server_name: None,
@@ -378,15 +387,6 @@ fn facts<'a>(
     }
 }
 
-/// Accepts a connection that is there, whatever is known of the socket's readiness.
-fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let io = std::net::TcpStream::from(rustix::net::accept_with(socket, flags)?);
-    // One that has been reset meanwhile has none.
-    let peer = io.peer_addr().map_err(|_| io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from_std(io)?, peer))
-}
-
 /// Looks at the first bytes where a chain asks for what they tell, and serves the chain that matches. A
 /// connection that no chain takes is closed.
 async fn choose(
@@ -485,9 +485,6 @@ fn log_refusal(
     let mut record = Record::new(Kind::TcpClose, SystemTime::now(), log);
     note(&mut record);
     record.connection_id = client.id;
-    record.downstream_remote = Some(client.peer);
-    record.downstream_direct_remote = Some(client.peer);
-    record.downstream_local = Some(client.local);
     record.set(Field::Listener, current.listener.name.as_bytes());
     client.describe(&mut record);
     worker.recorder.record(record);

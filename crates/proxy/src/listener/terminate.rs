@@ -109,9 +109,6 @@ fn log_failure(worker: &Worker, current: &Current, client: &Client, failure: &Fa
     let Some(log) = &current.listener.log else { return };
     let mut record = Record::new(Kind::TcpClose, SystemTime::now(), log);
     record.connection_id = client.id;
-    record.downstream_remote = Some(client.peer);
-    record.downstream_direct_remote = Some(client.peer);
-    record.downstream_local = Some(client.local);
     record.set(Field::Listener, current.listener.name.as_bytes());
     record.set(Field::DownstreamFailure, format!("TLS_error: {failure}"));
     client.describe(&mut record);

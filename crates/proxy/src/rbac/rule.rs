@@ -7,6 +7,7 @@ use crate::config::chains::Net;
 use crate::http::RequestHead;
 use crate::http::chain::Client;
 use crate::metadata::MetadataTest;
+use crate::pipe::{NOWHERE, known};
 use crate::route::{HeaderCondition, TextMatch, without_query};
 use crate::tls::Settled;
 use crate::tls::handshake::Peer;
@@ -88,7 +89,7 @@ impl Rule {
             Self::Path(test) => {
                 asked.head.is_some_and(|head| test.matches(without_query(head.path())))
             }
-            Self::Destination(net) => net.contains(asked.local.ip()),
+            Self::Destination(net) => known(asked.local).is_some_and(|at| net.contains(at.ip())),
             Self::DestinationPort(ports) => ports.contains(&u32::from(asked.local.port())),
             Self::ServerName(test) => {
                 test.matches(asked.server_name.unwrap_or_default().as_bytes())
@@ -99,8 +100,11 @@ impl Rule {
                 peer.is_some_and(|peer| peer.verified && is_called(peer, test))
             }
             Self::Noted(test) => asked.head.is_some_and(|head| test.holds(&head.noted)),
-            Self::Peer(net) => net.contains(asked.peer.ip()),
-            Self::Remote(net) => net.contains(asked.remote),
+            Self::Peer(net) => known(asked.peer).is_some_and(|at| net.contains(at.ip())),
+            Self::Remote(net) => {
+                let nowhere = asked.peer == NOWHERE && asked.remote == NOWHERE.ip();
+                !nowhere && net.contains(asked.remote)
+            }
         }
     }
 

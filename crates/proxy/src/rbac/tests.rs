@@ -19,6 +19,7 @@ fn client(name: Option<&str>, tls: Option<Settled>) -> Client {
         peer: ([192, 0, 2, 1], 1234).into(),
         local: "[::ffff:10.1.2.3]:443".parse::<SocketAddr>().expect("an address"),
         captured: None,
+        pipe: None,
         source: None,
         id: 1,
         server_name: name.map(Arc::from),

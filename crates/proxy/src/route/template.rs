@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub peer: Option<SocketAddr>,
     /// Our address on that connection.
     pub local: Option<SocketAddr>,
+    /// The path of the Unix socket that the connection came through: its ends have no addresses.
+    pub pipe: Option<&'a str>,
     /// SNI of the connection.
     pub server_name: Option<&'a str>,
     /// Name of the route.
@@ -495,8 +497,11 @@ impl Variable {
                         upstream => upstream.as_ref().and_then(Remote::socket),
                     },
                 };
-                if let Some(address) = address {
-                    part.write(address, out);
+                let ours = matches!(peer, Peer::Client | Peer::Direct | Peer::Local);
+                match address {
+                    Some(address) => part.write(address, out),
+                    None if ours && *part != AddressPart::Port => text(facts.pipe, out),
+                    None => {}
                 }
             }
         }

@@ -277,9 +277,6 @@ impl Note<'_> {
         let log = self.chain.proxy.log.as_ref()?;
         let mut record = Record::new(kind, self.wall, log);
         record.connection_id = self.client.id;
-        record.downstream_remote = Some(self.client.peer);
-        record.downstream_direct_remote = Some(self.client.peer);
-        record.downstream_local = Some(self.client.local);
         record.timing.end = self.started.elapsed();
         record.set(Field::Cluster, self.slot.name.as_bytes());
         record.set(Field::Listener, self.chain.listener.as_bytes());

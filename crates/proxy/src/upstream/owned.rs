@@ -15,8 +15,8 @@ use super::source::ClientSource;
 /// Whose connections those of a pool are.
 #[derive(Debug)]
 pub(super) struct Owner {
-    /// The ends of the client's connection.
-    ends: Ends,
+    /// The ends of the client's connection, if they have addresses.
+    ends: Option<Ends>,
     /// The pool that all share.
     shared: Rc<Pool>,
 }
@@ -43,7 +43,7 @@ impl Beside {
 
 impl Pool {
     /// A pool beside this one, for a client whose connection has these ends; its connections come from `source`.
-    fn owned_by(self: &Rc<Self>, ends: Ends, source: Option<ClientSource>) -> Rc<Self> {
+    fn owned_by(self: &Rc<Self>, ends: Option<Ends>, source: Option<ClientSource>) -> Rc<Self> {
         let mut pool = Self::new(
             Arc::clone(&self.endpoint),
             self.endpoint_stats.clone(),
@@ -60,7 +60,7 @@ impl Pool {
 
     /// The ends of the client's connection whose own it is.
     pub(super) fn client(&self) -> Option<Ends> {
-        self.owner.as_ref().map(|owner| owner.ends)
+        self.owner.as_ref().and_then(|owner| owner.ends)
     }
 
     fn is_beside(&self, shared: &Rc<Self>) -> bool {
@@ -74,7 +74,12 @@ pub struct OwnPools(RefCell<Vec<Rc<Pool>>>);
 
 impl OwnPools {
     /// The client's own pool beside `shared`; `ends` are those of its connection, and `source` is what those of the pool come from.
-    pub fn beside(&self, shared: &Rc<Pool>, ends: Ends, source: Option<ClientSource>) -> Rc<Pool> {
+    pub fn beside(
+        &self,
+        shared: &Rc<Pool>,
+        ends: Option<Ends>,
+        source: Option<ClientSource>,
+    ) -> Rc<Pool> {
         let mut own = self.0.borrow_mut();
         if let Some(pool) = own.iter().find(|pool| pool.is_beside(shared)) {
             return Rc::clone(pool);

@@ -13,7 +13,9 @@ use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::{Listener, canonical};
 use crate::egress::Post;
-use crate::listener::{self, Binding, ListenerSocket};
+use crate::listener::{self, Binding, BoundPipe, ListenerSocket};
+use crate::pipe::Pipe;
+use crate::remote::Remote;
 use crate::stats::Registry;
 
 /// How a listener came to be served.
@@ -42,17 +44,32 @@ struct Open {
     /// Its addresses, as they are bound if they are.
     at: Binding,
     bound: bool,
+    /// Its Unix socket, if it is on one.
+    pipe: Option<BoundPipe>,
 }
 
 impl Open {
+    /// Where it is, as it is told.
+    fn addresses(&self) -> impl Iterator<Item = Remote> {
+        let pipe = self.pipe.iter().map(|own| Remote::Pipe(Arc::clone(&own.pipe().path)));
+        pipe.chain(self.at.addresses.iter().copied().map(Remote::Ip))
+    }
+
     /// Whether a form of the listener is to be found where this one is.
     fn fits(&self, listener: &Listener) -> bool {
         let same = |(now, open): (SocketAddr, &SocketAddr)| now == *open || now.port() == 0;
+        let path = |pipe: &Pipe| Arc::clone(&pipe.path);
         listener.capture.bound == self.bound
+            && listener.pipe.as_ref().map(path) == self.pipe.as_ref().map(|own| path(own.pipe()))
             && listener.capture.transparent == self.at.transparent
             && listener.addresses().count() == self.at.addresses.len()
             && listener.addresses().zip(&self.at.addresses).all(same)
     }
+}
+
+/// What could not be bound, and why.
+fn at_pipe(pipe: &Pipe, error: io::Error) -> (Remote, io::Error) {
+    (Remote::Pipe(Arc::clone(&pipe.path)), error)
 }
 
 /// What a listener is bound to, with its addresses as they are.
@@ -91,17 +108,41 @@ impl Fleet {
     ///
     /// # Errors
     /// One of its addresses, which is told, cannot be bound or is another listener's; a listener that was open stays as it was.
-    pub fn serve(&mut self, listener: &Arc<Listener>) -> Result<Served, (SocketAddr, io::Error)> {
-        let open = self.open.get(&listener.name);
-        if open.is_some_and(|open| open.fits(listener)) || self.closed.contains(&listener.name) {
+    pub fn serve(&mut self, listener: &Arc<Listener>) -> Result<Served, (Remote, io::Error)> {
+        let open = self.open.get_mut(&listener.name);
+        let was_open = open.is_some();
+        let in_place = open.filter(|open| open.fits(listener));
+        if in_place.is_some() || self.closed.contains(&listener.name) {
+            let own = in_place.and_then(|open| open.pipe.as_mut());
+            if let Some((own, pipe)) = own.zip(listener.pipe.as_ref()) {
+                own.set_mode(pipe.mode).map_err(|error| at_pipe(pipe, error))?;
+            }
             self.tell_all(|| Command::Update(Arc::clone(listener)));
             return Ok(Served::InPlace);
         }
         // Other addresses: the new ones must be ours before the old ones are given up, which workers do.
-        let served = if open.is_some() { Served::Moved } else { Served::Opened };
-        let sockets = self.sockets(listener)?;
-        self.listen(listener, sockets);
+        let served = if was_open { Served::Moved } else { Served::Opened };
+        match listener.pipe.as_ref().filter(|_| listener.capture.bound) {
+            Some(pipe) => {
+                let (bound, sockets) =
+                    self.share_pipe(pipe).map_err(|error| at_pipe(pipe, error))?;
+                self.listen(listener, sockets, Some(bound));
+            }
+            None => {
+                let at_address = |(address, error)| (Remote::Ip(address), error);
+                let sockets = self.sockets(listener).map_err(at_address)?;
+                self.listen(listener, sockets, None);
+            }
+        }
         Ok(served)
+    }
+
+    /// A Unix socket, and as a socket of each worker.
+    fn share_pipe(&self, pipe: &Pipe) -> io::Result<(BoundPipe, Vec<Vec<ListenerSocket>>)> {
+        let bound = BoundPipe::bind(pipe)?;
+        let of_worker = |_: &Thread| Ok(vec![ListenerSocket::Pipe(bound.share()?)]);
+        let sockets = self.threads.iter().map(of_worker).collect::<io::Result<_>>()?;
+        Ok((bound, sockets))
     }
 
     /// The sockets of a listener, for each worker; none for one that serves what others hand on to it.
@@ -139,14 +180,21 @@ impl Fleet {
         Ok(())
     }
 
-    fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<Vec<ListenerSocket>>) {
-        let bound = sockets.iter().take(1).flatten().map(ListenerSocket::address);
+    fn listen(
+        &mut self,
+        listener: &Arc<Listener>,
+        sockets: Vec<Vec<ListenerSocket>>,
+        pipe: Option<BoundPipe>,
+    ) {
+        let bound = sockets.iter().take(1).flatten().filter(|_| pipe.is_none());
+        let bound = bound.map(ListenerSocket::address);
         let bound = bound.collect::<io::Result<Vec<_>>>().unwrap_or_default();
         let addresses = if bound.is_empty() { listener.addresses().collect() } else { bound };
         for (thread, sockets) in self.threads.iter().zip(sockets) {
             thread.tell(Command::Listen(Arc::clone(listener), sockets));
         }
-        let open = Open { at: binding(listener, addresses), bound: listener.capture.bound };
+        let bound = listener.capture.bound;
+        let open = Open { at: binding(listener, addresses), bound, pipe };
         self.open.insert(Arc::clone(&listener.name), open);
     }
 
@@ -175,8 +223,8 @@ impl Fleet {
 
     /// The listeners that take connections, with their addresses; of those that bind none, connections to these are handed
     /// on to them.
-    pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, &[SocketAddr])> {
-        self.open.iter().map(|(name, open)| (name, &open.at.addresses[..]))
+    pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, Vec<Remote>)> {
+        self.open.iter().map(|(name, open)| (name, open.addresses().collect()))
     }
 
     /// The first address of a listener that takes connections.

@@ -15,7 +15,7 @@ use super::{Places, Worker};
 use crate::accesslog::Recorder;
 use crate::config::listener::Listener;
 use crate::egress::Post;
-use crate::listener::{ListenerSocket, LocalListener};
+use crate::listener::{Acceptor, ListenerSocket, LocalListener};
 use crate::stats::Scope;
 
 /// How often idle upstream connections are looked at.
@@ -166,12 +166,10 @@ impl Open {
             let socket = match (socket, &mut before) {
                 (ListenerSocket::Kept(address), Some(before)) => before.give(address).await,
                 (ListenerSocket::Kept(_), None) => None,
-                (ListenerSocket::Bound(socket), _) => TcpListener::from_std(socket)
-                    .map(Rc::new)
-                    .inspect_err(
-                        |error| tracing::error!(%error, listener = %listener.name, "cannot accept"),
-                    )
-                    .ok(),
+                (ListenerSocket::Bound(socket), _) => {
+                    accepting_on(listener, TcpListener::from_std(socket).map(Acceptor::Ip))
+                }
+                (ListenerSocket::Pipe(socket), _) => accepting_on(listener, Acceptor::pipe(socket)),
             };
             accepting.extend(socket.map(|socket| Accepting::new(&local, socket)));
         }
@@ -182,11 +180,8 @@ impl Open {
     }
 
     /// Gives up the socket at an address, and what waits in its queue with it.
-    async fn give(&mut self, address: SocketAddr) -> Option<Rc<TcpListener>> {
-        let at = self
-            .accepting
-            .iter()
-            .position(|one| one.socket.local_addr().is_ok_and(|own| own == address))?;
+    async fn give(&mut self, address: SocketAddr) -> Option<Rc<Acceptor>> {
+        let at = self.accepting.iter().position(|one| one.socket.address() == Some(address))?;
         Some(self.accepting.swap_remove(at).stop().await)
     }
 
@@ -211,20 +206,28 @@ impl Open {
     }
 }
 
+/// A socket that the runtime can wait for; where it cannot, the log says so.
+fn accepting_on(listener: &Listener, socket: io::Result<Acceptor>) -> Option<Rc<Acceptor>> {
+    let told = |error: &io::Error| {
+        tracing::error!(%error, listener = %listener.name, "cannot accept");
+    };
+    socket.inspect_err(told).ok().map(Rc::new)
+}
+
 /// A socket, and the task that accepts on it.
 struct Accepting {
-    socket: Rc<TcpListener>,
+    socket: Rc<Acceptor>,
     task: JoinHandle<()>,
 }
 
 impl Accepting {
-    fn new(local: &Rc<LocalListener>, socket: Rc<TcpListener>) -> Self {
+    fn new(local: &Rc<LocalListener>, socket: Rc<Acceptor>) -> Self {
         let task = tokio::task::spawn_local(Rc::clone(local).accept(Rc::clone(&socket)));
         Self { socket, task }
     }
 
     /// Ends the task: the socket is closed with what this returns, and whoever is told so then can use the address again.
-    async fn stop(mut self) -> Rc<TcpListener> {
+    async fn stop(mut self) -> Rc<Acceptor> {
         if !self.task.is_finished() {
             self.task.abort();
             let _ = (&mut self.task).await;

@@ -77,6 +77,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Connection")]
     pub address: Option<IpAddr>,
 
+    /// The Unix socket that the client connects to, in place of an address and a port: its path, or @NAME
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["address", "port", "client_address"], help_heading = "Connection")]
+    pub unix_socket: Option<String>,
+
     /// The address that the client connects from, as the gateway sees it [default: one that stands for any]
     #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Connection")]
     pub client_address: Option<IpAddr>,
@@ -328,6 +332,7 @@ impl ExplainArgs {
         Ok(Question {
             direction,
             address: self.address.or(dialled),
+            unix_socket: self.unix_socket.clone(),
             client_address: self.client_address,
             port: self.port.unwrap_or(url.port),
             protocol,

@@ -1,7 +1,6 @@
 //! Keeps the gateway's own objects up to date: pushes them into the store whenever the facts change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use tidegate_apiserver::store::{Entry, Expired, Push, Store, Watch};
 use tidegate_pilot::Options;
 use tidegate_pilot::model::gateway::Gateway;
 use tidegate_proxy::admin::State;
+use tidegate_proxy::remote::Remote;
 use tidegate_proxy::view::View;
 use tidegate_xds::Verdicts;
 use tokio::sync::watch;
@@ -72,7 +72,7 @@ impl Portrait {
         self.now.turn(*self.ready.borrow_and_update(), Timestamp::now());
         let listeners = self.view.listeners();
         let open = listeners.iter().flat_map(|listener| &listener.addresses);
-        let open = open.map(SocketAddr::port).collect();
+        let open = open.map(Remote::port).collect();
         self.now.ports = ports(&self.settled, self.named.ports(), &open);
         if self.shown.as_ref() != Some(&self.now) {
             for (key, mut manifest) in self.now.objects() {

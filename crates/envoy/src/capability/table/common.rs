@@ -4,12 +4,8 @@ use super::super::row::{ROW, Row, whole};
 
 pub(super) const ROWS: &[Row] = &[
     Row { message: "envoy.config.core.v3.Address", honoured: &["socket_address", "pipe"], ..ROW },
-    Row {
-        message: "envoy.config.core.v3.Pipe",
-        honoured: &["path"],
-        refused: &[("mode", "it is for listeners, which are no such sockets")],
-        ..ROW
-    },
+    // The mode is for listeners; of endpoints it says nothing.
+    whole("envoy.config.core.v3.Pipe"),
     Row {
         message: "envoy.config.core.v3.SocketAddress",
         honoured: &["protocol", "address", "port_value"],

@@ -252,7 +252,7 @@ impl Pilot {
                 let is_same = |was: &VirtualHost| *was == host && !touched.host(&host);
                 let was = was.as_mut().and_then(|was| was.hosts.get(&*host.name));
                 if !was.is_some_and(is_same) {
-                    let bytes = self.virtual_host(&host, &mut routes);
+                    let bytes = self.virtual_host(&host, &table, &mut routes);
                     let resource = virtual_host_name(&name, &host.name);
                     laid.resources.push(Resource::new(ResourceType::VirtualHost, resource, bytes));
                 }
@@ -263,7 +263,7 @@ impl Pilot {
     }
 
     /// A virtual host, encoded.
-    fn virtual_host(&self, host: &VirtualHost, routes: &mut Routes) -> Bytes {
+    fn virtual_host(&self, host: &VirtualHost, table: &TableName, routes: &mut Routes) -> Bytes {
         let context = self.context();
         let domains = host.domains.clone();
         let bytes = match &host.target {
@@ -287,7 +287,7 @@ impl Pilot {
                 host.encode_to_vec().into()
             }
             Target::Elsewhere(policy) => {
-                compile::to_elsewhere(domains, *policy, &context).encode_to_vec().into()
+                compile::to_elsewhere(domains, *policy, table, &context).encode_to_vec().into()
             }
         };
         match &host.called {

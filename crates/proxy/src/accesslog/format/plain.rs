@@ -26,19 +26,21 @@ pub(super) const PLAIN: &[(&str, Read)] = &[
     ("BYTES_SENT", |v| Value::Number(v.record.bytes.sent)),
     ("CONNECTION_ID", |v| Value::Number(v.record.connection_id)),
     ("CONNECTION_TERMINATION_DETAILS", |v| text(v, Field::ConnectionTermination)),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |v| address(v.record.downstream_local)),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |v| address(v.record.downstream_direct_remote)),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_direct_remote)),
-    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |v| port(v.record.downstream_direct_remote)),
-    ("DOWNSTREAM_LOCAL_ADDRESS", |v| address(v.record.downstream_local)),
-    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_local)),
-    ("DOWNSTREAM_LOCAL_PORT", |v| port(v.record.downstream_local)),
+    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |v| near_address(v, v.record.downstream_local)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |v| near_address(v, v.record.downstream_direct_remote)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |v| {
+        near_ip(v, v.record.downstream_direct_remote)
+    }),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |v| near_port(v, v.record.downstream_direct_remote)),
+    ("DOWNSTREAM_LOCAL_ADDRESS", |v| near_address(v, v.record.downstream_local)),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| near_ip(v, v.record.downstream_local)),
+    ("DOWNSTREAM_LOCAL_PORT", |v| near_port(v, v.record.downstream_local)),
     ("DOWNSTREAM_LOCAL_URI_SAN", |v| text(v, Field::LocalUri)),
     ("DOWNSTREAM_PEER_SUBJECT", |v| text(v, Field::PeerSubject)),
     ("DOWNSTREAM_PEER_URI_SAN", |v| text(v, Field::PeerUri)),
-    ("DOWNSTREAM_REMOTE_ADDRESS", |v| address(v.record.downstream_remote)),
-    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_remote)),
-    ("DOWNSTREAM_REMOTE_PORT", |v| port(v.record.downstream_remote)),
+    ("DOWNSTREAM_REMOTE_ADDRESS", |v| near_address(v, v.record.downstream_remote)),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| near_ip(v, v.record.downstream_remote)),
+    ("DOWNSTREAM_REMOTE_PORT", |v| near_port(v, v.record.downstream_remote)),
     ("DOWNSTREAM_TLS_CIPHER", |v| text(v, Field::TlsCipher)),
     ("DOWNSTREAM_TLS_VERSION", |v| text(v, Field::TlsVersion)),
     ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |v| word(v, Field::DownstreamFailure)),
@@ -177,6 +179,23 @@ fn ip(address: Option<SocketAddr>) -> Value<'static> {
 
 fn port(address: Option<SocketAddr>) -> Value<'static> {
     Value::number(address.map(|address| address.port().into()))
+}
+
+/// The address of an end of the client's connection: the path of the Unix socket, where it came through one.
+fn near_address(view: View<'_>, end: Option<SocketAddr>) -> Value<'_> {
+    end.map_or_else(|| text(view, Field::Pipe), |end| address(Some(end)))
+}
+
+fn near_ip(view: View<'_>, end: Option<SocketAddr>) -> Value<'_> {
+    end.map_or_else(|| text(view, Field::Pipe), |end| ip(Some(end)))
+}
+
+/// Its port, which a Unix socket has none of.
+fn near_port(view: View<'_>, end: Option<SocketAddr>) -> Value<'_> {
+    match view.text(Field::Pipe) {
+        Some(_) if end.is_none() => Value::Blank,
+        _ => port(end),
+    }
 }
 
 /// The endpoint, if the connection to it was made.

@@ -469,3 +469,17 @@ fn no_input_breaks_a_line() {
         }
     }
 }
+
+/// As Envoy writes them: the path stands for both ends, and there is no port.
+#[test]
+fn ends_of_a_unix_socket_are_its_path() {
+    let mut record = Record::new(Kind::Http, at(0), &Log::default());
+    record.set(Field::Pipe, "/run/a.sock");
+    let text = "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% [%DOWNSTREAM_LOCAL_PORT%]";
+    assert_eq!(self::text(text, &record), "/run/a.sock /run/a.sock []");
+    // What `x-forwarded-for` says is known all the same.
+    record.downstream_remote = "192.0.2.1:0".parse().ok();
+    let text =
+        "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
+    assert_eq!(self::text(text, &record), "192.0.2.1:0 0 /run/a.sock");
+}

@@ -13,6 +13,8 @@ use crate::accesslog::ResponseFlags;
 pub(super) enum Value<'a> {
     /// Nothing is known: `-` in text, `null` in JSON.
     Absent,
+    /// There is nothing of the kind: empty in text, `null` in JSON.
+    Blank,
     /// What a peer or the configuration wrote.
     Bytes(Cow<'a, [u8]>),
     /// The same with blanks shown as `_`, so that the field stays one word.
@@ -70,6 +72,7 @@ impl<'a> Value<'a> {
     pub(super) fn write_text(&self, absent: &str, out: &mut Vec<u8>) {
         match self {
             Self::Absent => out.extend_from_slice(absent.as_bytes()),
+            Self::Blank => {}
             Self::Bytes(text) => write_visible(text, out),
             Self::Word(text) => write_word(text, out),
             Self::Json(json) => write_visible(&unquoted(json), out),
@@ -94,7 +97,7 @@ impl<'a> Value<'a> {
     /// Appends the value as JSON: a number, a string or `null`.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Absent => out.extend_from_slice(b"null"),
+            Self::Absent | Self::Blank => out.extend_from_slice(b"null"),
             Self::Number(_) => self.write_text("", out),
             Self::Bytes(text) => write_json_string(text, out),
             Self::Json(json) => out.extend_from_slice(json),

@@ -14,6 +14,7 @@ use tidegate_testing::ca::Ca;
 use tidegate_xds::ResourceType;
 
 use crate::egress::{Asked, Denied};
+use crate::remote::Remote;
 use crate::tls::inventory::{Inventory, Named};
 
 use super::super::*;
@@ -209,7 +210,7 @@ impl State for Fake {
     fn listeners(&self) -> Vec<Listener> {
         let listener = |name: &str, address: &str| Listener {
             name: name.into(),
-            addresses: vec![address.parse().unwrap()],
+            addresses: vec![Remote::Ip(address.parse().unwrap())],
         };
         vec![listener("tls", "[::1]:19443"), listener("0.0.0.0_8080", "127.0.0.1:19080")]
     }

@@ -1,6 +1,7 @@
 //! Addresses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tidegate_envoy::v3::core::address::Address as AddressKind;
 use tidegate_envoy::v3::core::socket_address::PortSpecifier;
@@ -8,12 +9,13 @@ use tidegate_envoy::v3::core::{Address, CidrRange, Pipe, SocketAddress};
 
 use crate::config::chains::Net;
 use crate::config::refusal::{Refusal, Within};
+use crate::pipe::{self, MAX_PATH};
 use crate::remote::Remote;
 
 use super::value::{present, required};
 
-/// What the kernel takes: 108 bytes with the zero at their end (unix(7)).
-const MAX_PATH: usize = 107;
+/// The permissions of a file.
+const MAX_MODE: u32 = 0o777;
 
 /// A socket address that may be a name.
 pub(super) struct HostPort<'a> {
@@ -34,18 +36,53 @@ pub(super) fn host_port(address: &Address) -> Result<HostPort<'_>, Refusal> {
 
 /// The address of an endpoint.
 pub(super) fn remote(address: &Address) -> Result<Remote, Refusal> {
-    let Some(AddressKind::Pipe(Pipe { path, .. })) = &address.address else {
-        return socket_address(address).map(Remote::Ip);
+    match &address.address {
+        Some(AddressKind::Pipe(pipe)) => path(pipe).within("pipe").map(Remote::Pipe),
+        _ => socket_address(address).map(Remote::Ip),
+    }
+}
+
+/// Where a listener listens.
+pub(super) enum ListenAddress {
+    Ip(SocketAddr),
+    Pipe(pipe::Pipe),
+}
+
+/// The address of a listener.
+pub(super) fn listen_address(address: Option<&Address>) -> Result<ListenAddress, Refusal> {
+    let address = present("address", address)?;
+    let found = match &address.address {
+        Some(AddressKind::Pipe(pipe)) => listen_pipe(pipe).within("pipe").map(ListenAddress::Pipe),
+        _ => socket_address(address).map(ListenAddress::Ip),
     };
-    let path = required("path", path).within("pipe")?;
+    found.within("address")
+}
+
+fn listen_pipe(proto: &Pipe) -> Result<pipe::Pipe, Refusal> {
+    let pipe = pipe::Pipe { path: path(proto)?, mode: proto.mode };
+    if pipe.mode > MAX_MODE {
+        return Err(Refusal::of("mode", "must be 511 (octal 777) at most"));
+    }
+    if pipe.mode != 0 && pipe.abstract_name().is_some() {
+        return Err(Refusal::of(
+            "mode",
+            "a name in the abstract namespace (@…) has no file, and so no mode",
+        ));
+    }
+    Ok(pipe)
+}
+
+/// The path of a socket of this machine.
+fn path(pipe: &Pipe) -> Result<Arc<str>, Refusal> {
+    let path = required("path", &pipe.path)?;
     if path.len() > MAX_PATH {
         let reason = format_args!("a path of a socket has {MAX_PATH} bytes at most");
-        return Err(Refusal::of("path", reason)).within("pipe");
+        return Err(Refusal::of("path", reason));
     }
     if path.contains('\0') {
-        return Err(Refusal::of("path", "must not contain a zero byte")).within("pipe");
+        return Err(Refusal::of("path", "must not contain a zero byte"));
     }
-    Ok(Remote::Pipe(path.into()))
+    Ok(path.into())
 }
 
 fn split(socket: &SocketAddress) -> Result<HostPort<'_>, Refusal> {

@@ -20,10 +20,11 @@ use crate::accesslog::Log;
 use crate::config::listener::{Capture, Unseen};
 use crate::config::ports::Ports;
 use crate::config::refusal::{Refusal, Within, each};
+use crate::pipe::{NOWHERE, Pipe};
 use crate::upstream::source::Mark;
 
 use super::access_log::logs;
-use super::address::required_socket_address;
+use super::address::{ListenAddress, listen_address, required_socket_address};
 use super::value::timeout;
 use super::{Links, is, unpack};
 
@@ -35,6 +36,7 @@ const DEFAULT_BUFFER_LIMIT: u32 = 1024 * 1024;
 /// A listener without its chains.
 pub(in crate::config) struct ListenerShell {
     pub address: SocketAddr,
+    pub pipe: Option<Pipe>,
     pub stat_prefix: Arc<str>,
     /// Whether connections are looked at even if no chain asks for what is found then.
     pub needs_inspection: bool,
@@ -53,10 +55,14 @@ pub(in crate::config) fn listener(
     proto: &ProtoListener,
     links: &mut impl Links,
 ) -> Result<ListenerShell, Refusal> {
-    let address = required_socket_address(proto.address.as_ref())?;
-    let stat_prefix = match proto.stat_prefix.as_str() {
-        "" => address.to_string().replace(':', "_"),
-        prefix => prefix.to_owned(),
+    let (address, pipe) = match listen_address(proto.address.as_ref())? {
+        ListenAddress::Ip(address) => (address, None),
+        ListenAddress::Pipe(pipe) => (NOWHERE, Some(pipe)),
+    };
+    let stat_prefix = match (proto.stat_prefix.as_str(), &pipe) {
+        ("", Some(pipe)) => pipe.path.replace(':', "_"),
+        ("", None) => address.to_string().replace(':', "_"),
+        (prefix, _) => prefix.to_owned(),
     };
     let hands_on = proto.use_original_dst.unwrap_or(false);
     let capture = Capture {
@@ -84,8 +90,13 @@ pub(in crate::config) fn listener(
         address.within_item("additional_addresses", number)
     });
     let more_addresses = more.collect::<Result<Vec<SocketAddr>, Refusal>>()?;
+    if pipe.is_some() && !more_addresses.is_empty() {
+        let reason = "a listener on a Unix socket has no other addresses here: give these a listener of their own";
+        return Err(Refusal::of("additional_addresses", reason));
+    }
     Ok(ListenerShell {
         address,
+        pipe,
         stat_prefix: stat_prefix.into(),
         needs_inspection: has_filter::<TlsInspector>(proto),
         inspect_timeout: timeout(

@@ -24,6 +24,7 @@ use crate::http::stream::{Downstream, Recv, RecvError, Stream};
 use crate::http::transfer::{Moved, Transfer, TransferError};
 use crate::http::upstream::Upstream;
 use crate::io::Liveness;
+use crate::pipe::known;
 use crate::route::{Mirror, Mirrors};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
@@ -82,7 +83,9 @@ impl<D: Downstream> Exchange<'_, D> {
         let mut head = self.request.clone();
         mirror.address(&mut head);
         // As in Envoy, which sends copies in its own name.
-        forwarding::append_forwarded_for(&mut head.headers, self.client.local.ip());
+        if let Some(local) = known(self.client.local) {
+            forwarding::append_forwarded_for(&mut head.headers, local.ip());
+        }
         head.headers.set(b"x-envoy-internal", b"true");
         let limit = Limit { time: time.unwrap_or(LONGEST).min(LONGEST), running: None };
         let worker = Rc::clone(worker);

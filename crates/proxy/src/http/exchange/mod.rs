@@ -42,6 +42,7 @@ use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
 use crate::egress::{Asked, At};
 use crate::filter::Trail;
+use crate::pipe::known;
 use crate::route::{
     Action, Attempts, Decision, Direct, Facts, Redirect, Route, RouteTable, Target, grpc,
 };
@@ -508,8 +509,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         let client = &self.client;
         Facts {
             client: self.journal.client(),
-            peer: Some(client.peer),
-            local: Some(client.local),
+            peer: known(client.peer),
+            local: known(client.local),
+            pipe: client.pipe.as_deref(),
             server_name: client.server_name.as_deref(),
             upstream: self.journal.upstream_address().cloned(),
             connected: self.journal.is_connected(),

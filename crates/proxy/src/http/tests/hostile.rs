@@ -318,14 +318,14 @@ async fn an_address_is_one_listeners() {
     };
     let address = proxy.address;
     let (refused, why) = proxy.fleet.serve(&at("handed on", address, false)).unwrap_err();
-    assert_eq!(refused, address);
+    assert_eq!(refused, address.into());
     assert!(why.to_string().contains("the listener listener has it"), "{why}");
 
     proxy.fleet.stop(&"listener".into());
     proxy.fleet.sync().await;
     proxy.fleet.serve(&at("handed on", address, false)).unwrap();
     let (refused, why) = proxy.fleet.serve(&at("listens", address, true)).unwrap_err();
-    assert_eq!(refused, address);
+    assert_eq!(refused, address.into());
     assert!(why.to_string().contains("the listener handed on has it"), "{why}");
 }
 

@@ -174,6 +174,7 @@ fn client(port: u16) -> Client {
         peer: ([192, 0, 2, 1], port).into(),
         local: ([192, 0, 2, 2], 80).into(),
         captured: None,
+        pipe: None,
         source: None,
         id: port.into(),
         server_name: None,

@@ -7,6 +7,7 @@ mod imports;
 mod inbound;
 mod origination;
 mod outbound;
+mod sockets;
 mod status;
 mod wildcard;
 

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
+use crate::pipe::{NOWHERE, Pipe};
 use crate::upstream::source::ClientSource;
 
 use super::super::filter_chain::chain_criteria;
@@ -166,4 +167,34 @@ fn a_listener_may_have_more_addresses() {
     let wrong = compile(&json!({"additional_addresses": [at("::1"), at("localhost")]}));
     let refused = wrong.map(|_| ()).expect_err("no address");
     assert_eq!(refused.path, "additional_addresses[1].address.socket_address.address");
+}
+
+#[test]
+fn a_listener_may_be_on_a_unix_socket() {
+    let compile = |more: &Value| {
+        let base = json!({"name": "l"});
+        listener(&proto(&with(&base, more)), &mut Slots::default())
+    };
+    let at = |pipe: Value| json!({"address": {"pipe": pipe}});
+    let shell = compile(&at(json!({"path": "/run/a:b.sock", "mode": 0o660}))).map(Box::new);
+    let shell = shell.expect("valid");
+    let pipe = Pipe { path: "/run/a:b.sock".into(), mode: 0o660 };
+    assert_eq!((shell.address, shell.pipe), (NOWHERE, Some(pipe)));
+    assert_eq!(&*shell.stat_prefix, "/run/a_b.sock");
+    let own = compile(&at(json!({"path": "@name"}))).map(|shell| shell.pipe);
+    assert_eq!(own.expect("valid").expect("a socket").abstract_name(), Some("name"));
+
+    let long = "/".repeat(108);
+    let more = json!([{"address": {"socket_address": {"address": "::1", "port_value": 80}}}]);
+    let mut both = at(json!({"path": "/run/a.sock"}));
+    both["additional_addresses"] = more;
+    for (wrong, path) in [
+        (at(json!({})), "address.pipe.path"),
+        (at(json!({"path": long})), "address.pipe.path"),
+        (at(json!({"path": "/a", "mode": 0o1777})), "address.pipe.mode"),
+        (at(json!({"path": "@a", "mode": 0o600})), "address.pipe.mode"),
+        (both, "additional_addresses"),
+    ] {
+        assert_eq!(compile(&wrong).map(|_| ()).expect_err("refused").path, path);
+    }
 }

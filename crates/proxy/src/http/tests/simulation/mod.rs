@@ -468,6 +468,7 @@ impl Schedule {
         let who = Who {
             peer: ([10, 1, 0, 1], port).into(),
             local: ([10, 1, 0, 2], 80).into(),
+            pipe: None,
             captured: None,
             source: None,
             id,
