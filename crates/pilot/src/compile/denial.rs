@@ -59,8 +59,6 @@ fn saying(body: &str) -> Action {
         specifier: Some(Specifier::InlineString(body.to_owned())),
         ..DataSource::default()
     };
-    let text =
-        DataSource { specifier: Some(Specifier::InlineString(body)), ..DataSource::default() };
     Action::DirectResponse(DirectResponseAction {
         status: STATUS,
         body_format: Some(SubstitutionFormatString {

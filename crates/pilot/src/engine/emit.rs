@@ -154,7 +154,8 @@ impl Pilot {
         let mut vacant = false;
         let mut resources = Vec::new();
         let mut now = BTreeSet::new();
-        let ports = self.registry.ports(host).into_values();
+        let needed = self.sidecar.needs(host);
+        let ports = self.registry.ports(host).into_values().filter(|_| needed);
         for result in ports.flat_map(|(s, port)| cluster::compile(s, port, &self.context())) {
             vacant |= result.is_vacant();
             if let Some(cluster) = result.cluster {
@@ -186,7 +187,8 @@ impl Pilot {
     fn emit_endpoints(&mut self, host: &Arc<str>, compiled: &mut Compiled) -> bool {
         let mut vacant = false;
         let mut resources = Vec::new();
-        let ports = self.registry.ports(host).into_values();
+        let needed = self.sidecar.needs(host);
+        let ports = self.registry.ports(host).into_values().filter(|_| needed);
         for assignment in ports.flat_map(|(s, p)| cluster::assignments(s, p, &self.context())) {
             vacant |= assignment.endpoints.is_empty();
             let name = assignment.cluster_name.as_str();

@@ -42,6 +42,8 @@ pub(crate) struct Sidecar {
     certificates: BTreeSet<Use>,
     /// Ports of services that no connection is ever for.
     beaten: Vec<Beaten>,
+    /// The hosts that anything may be sent to; nothing where that may be any.
+    needed: Option<BTreeSet<Arc<str>>>,
 }
 
 /// A listener as it was made.
@@ -125,6 +127,11 @@ impl Sidecar {
     /// The names of its route configurations.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<str>> {
         self.tables.keys()
+    }
+
+    /// Whether anything may be sent to a host.
+    pub(crate) fn needs(&self, host: &str) -> bool {
+        self.needed.as_ref().is_none_or(|needed| needed.contains(host))
     }
 
     /// The ports of an object's services that no connection is ever for.
@@ -218,6 +225,7 @@ impl Pilot {
         let new: HashSet<&Beaten> = now.beaten.iter().collect();
         let differ = old.symmetric_difference(&new);
         dirty.beaten = differ.map(|beaten| beaten.loser.clone()).collect();
+        self.mark_needed(&before, &now, dirty);
         before.inbound.retain(|name, _| !now.inbound.contains_key(name));
         for name in before.inbound.into_keys() {
             self.outbox.remove(ResourceType::Cluster, name);
@@ -238,6 +246,20 @@ impl Pilot {
             }
         }
         self.sidecar = now;
+    }
+
+    /// Marks the hosts that something may be sent to now, or no more.
+    fn mark_needed(&self, before: &Sidecar, now: &Sidecar, dirty: &mut Dirty) {
+        match (&before.needed, &now.needed) {
+            (None, None) => {}
+            (Some(before), Some(now)) => {
+                dirty.hosts.extend(before.symmetric_difference(now).cloned());
+            }
+            (Some(one), None) | (None, Some(one)) => {
+                let others = self.registry.hosts().filter(|host| !one.contains(&**host));
+                dirty.hosts.extend(others.cloned());
+            }
+        }
     }
 
     /// What the workload sees.

@@ -199,6 +199,16 @@ impl<'a> Egress<'a> {
         services.flat_map(|service| service.ports.iter().map(move |port| (service, port)))
     }
 
+    /// The hosts that what goes through it may be sent to: those with a port that it is about, other names of hosts, and the
+    /// destinations of its rules.
+    pub(super) fn needs(&self) -> impl Iterator<Item = Arc<str>> {
+        let own = self.hosts.values().filter_map(|ports| ports.values().next());
+        let own = own.map(|(service, _)| Arc::clone(&service.host));
+        let aliases = self.aliases.values().flatten().map(|alias| Arc::from(*alias));
+        let ruled = self.rules.iter().flat_map(|rules| rules.destinations().chain(rules.mirrors()));
+        own.chain(aliases).chain(ruled.map(|(_, _, to)| Arc::from(to.host.as_str())))
+    }
+
     /// The VirtualServices that act in the mesh, in the order in which they apply.
     #[must_use]
     pub fn rules(&self) -> &[&'a VirtualService] {

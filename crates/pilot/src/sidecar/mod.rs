@@ -3,7 +3,7 @@
 //! Nothing here writes Envoy's messages (`compile::sidecar` does) or keeps state: a [`Scope`] is looked at anew whenever objects
 //! change, and what comes out as before is not written again (`engine/sidecar/lay_out.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
@@ -83,6 +83,24 @@ impl<'a> Scope<'a> {
             (Place::Socket { path, .. }, TableName::Socket(bind)) => **path == **bind,
             _ => false,
         })
+    }
+
+    /// The hosts that anything may be sent to: those that the Sidecar brings in, where the rules that it brings in send to, and
+    /// the way out of what nobody describes. Nothing where no Sidecar says so: that may be any.
+    #[must_use]
+    pub fn needs(&self) -> Option<BTreeSet<Arc<str>>> {
+        self.sidecar.filter(|(_, sidecar)| !sidecar.egress.is_empty())?;
+        let mut needed: BTreeSet<Arc<str>> = self.egress.iter().flat_map(Egress::needs).collect();
+        let proxy = self.options.egress_proxy.as_deref().and_then(names::of_cluster);
+        needed.extend(proxy.map(|(host, ..)| Arc::from(host)));
+        // Another name leads to what it stands for.
+        let targets: Vec<Arc<str>> = needed
+            .iter()
+            .flat_map(|host| self.registry.definitions(host))
+            .filter_map(|service| Some(service.alias_of()?.to_ascii_lowercase().into()))
+            .collect();
+        needed.extend(targets);
+        Some(needed)
     }
 
     /// The place of rules for a port.

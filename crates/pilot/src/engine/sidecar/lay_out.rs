@@ -110,6 +110,7 @@ impl Pilot {
             Some(workload) => {
                 let scope = self.scope();
                 let context = self.context();
+                laid.now.needed = scope.needs();
                 self.lay_out_inbound((&scope, workload), &context, &mut laid);
                 lay_out_clusters(&scope, &context, &mut laid);
                 let tables =
