@@ -165,3 +165,21 @@ fn a_target_that_a_service_entry_describes_is_called_by_its_own_name() {
     assert!(!world.names(VirtualHost).contains(&alias));
     assert_eq!(route(&world, 80).1, "www.example.org");
 }
+
+/// What a ServiceEntry says of other ports of the target takes nothing away from the Service.
+#[test]
+fn a_port_that_the_target_s_service_entry_lacks_is_the_service_s_own() {
+    let mut known = entry("www.example.org");
+    known["spec"]["ports"][0]["number"] = json!(8443);
+    let mut world = World::with(options(), &[service(80, ""), known.clone()]);
+    let own = (format!("outbound|80||{HOST}"), "www.example.org".to_owned());
+    assert_eq!(route(&world, 80), own);
+    assert!(world.names(Cluster).contains(&own.0));
+    let alias = world.json(VirtualHost, &format!("8443/{HOST}:8443~alias"));
+    assert_eq!(alias["routes"][0]["route"]["cluster"], "outbound|8443||www.example.org");
+    // Once it says so, requests are for it.
+    world.apply(&entry("www.example.org"));
+    assert!(!world.names(VirtualHost).contains(&format!("80/{HOST}:80")));
+    let alias = world.json(VirtualHost, &format!("80/{HOST}:80~alias"));
+    assert_eq!(alias["routes"][0]["route"]["cluster"], "outbound|80||www.example.org");
+}

@@ -145,12 +145,17 @@ impl<'a> Egress<'a> {
             if brought.peek().is_none() {
                 continue;
             }
-            if let Some(of) = alias(host, registry) {
-                aliases.entry(of).or_default().push(host);
-                continue;
-            }
             let mut ports = ports_of(brought);
             ports.retain(|number, _| place.port().is_none_or(|only| *number == only));
+            if let Some(of) = alias(host, registry) {
+                aliases.entry(of).or_default().push(host);
+                // At a port that nobody says of the target, it is what it would be if nobody described that at all.
+                let said = registry.ports(of);
+                ports.retain(|number, _| !said.contains_key(number));
+                if ports.is_empty() {
+                    continue;
+                }
+            }
             hosts.push((&**host, ports));
         }
         let hosts = BTreeMap::from_iter(hosts);
