@@ -148,3 +148,34 @@ fn who_cannot_be_told_apart_is_told_so() {
         assert!(world.status.is_empty(), "{protocol}");
     }
 }
+
+/// As in Istio, what is dialled to an address is for the entry that has it in TCP: the one that has it in HTTP is told by name, and
+/// told that its requests are not all its own.
+#[test]
+fn requests_that_another_entry_carries_as_bytes_are_told() {
+    let with_address = |name: &str, host: &str, protocol: &str| {
+        let mut entry = entry(name, host, 80);
+        entry["spec"]["addresses"] = json!(["10.99.0.1"]);
+        entry["spec"]["ports"][0]["protocol"] = json!(protocol);
+        entry
+    };
+    let web = with_address("web", "web.example", "HTTP");
+    let raw = with_address("raw", "raw.example", "TCP");
+    let told = |world: &World, entry: &Value| {
+        let conditions = world.status.get(&object(entry).key)?.iter();
+        let mut faults = conditions.filter(|condition| !condition.holds);
+        faults.next().map(|fault| format!("{}: {}", fault.reason, fault.message))
+    };
+    let mut world = World::with(options(true), &[web.clone()]);
+    assert_eq!(told(&world, &web), None);
+    world.apply(&raw);
+    assert_eq!(listeners(&world, 80), ["0.0.0.0", "10.99.0.1"]);
+    let fault = told(&world, &web).expect("a fault");
+    let words =
+        "Conflict: host web.example, port 80: ServiceEntry default/raw has 10.99.0.1, port 80";
+    assert!(fault.starts_with(words), "{fault}");
+    assert_eq!(told(&world, &raw), None);
+    // Requests of both are told apart by name.
+    world.apply(&with_address("raw", "raw.example", "HTTP"));
+    assert_eq!(told(&world, &web), None);
+}

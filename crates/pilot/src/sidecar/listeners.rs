@@ -79,6 +79,8 @@ pub enum Lost {
     All,
     /// All through a Unix socket, likewise.
     Socket(Arc<str>),
+    /// Requests that are dialled to this address of its own, as bytes: they are told apart by address, and requests by name.
+    Address(IpAddr),
 }
 
 /// A filter chain.
@@ -236,6 +238,7 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
         }
         lost.extend(beaten.filter(|_| !listens).map(|winner| here.beaten_by(winner)));
     }
+    lost.extend(heres.iter().filter_map(|here| here.beaten_at_address(&joined)));
     // A workload that asks somebody else for names dials none of the addresses that were given here. It is led by the names in what
     // it sends, after all who really have no address. Bytes without a name are for whoever has the port only where it is expected to
     // ask elsewhere: they may be meant for anybody.
@@ -310,6 +313,23 @@ impl<'a> Here<'_, 'a> {
         let (loser, host) = (service.key.clone(), Arc::clone(&service.host));
         let lost = egress.place.socket().map_or(Lost::All, |path| Lost::Socket(path.into()));
         Beaten { loser, host, port: port.number, winner, lost }
+    }
+
+    /// Who carries what is dialled to an address of its own as bytes, where that is to be requests.
+    fn beaten_at_address(&self, joined: &Joined) -> Option<Beaten> {
+        let Self { egress, service, port, spoken, .. } = *self;
+        if spoken != Spoken::Http || egress.bind.is_some() {
+            return None;
+        }
+        let bytes = |address: IpAddr| {
+            let there = joined.listeners.get(&At::Port(address, port.number))?;
+            let takes = there.chains.iter().any(|chain| chain.asks.requests);
+            let winner = there.chains.iter().find_map(|chain| chain.service.clone());
+            Some((address, winner.filter(|_| !takes)?))
+        };
+        let mut own = service.addresses.iter().filter_map(Subnet::single);
+        let (address, winner) = own.find_map(bytes)?;
+        Some(Beaten { lost: Lost::Address(address), ..self.beaten_by(winner) })
     }
 
     /// Whether all that it listens on is what the workload is told by its sidecar alone.

@@ -39,6 +39,11 @@ fn why_beaten(Beaten { host, port, winner, lost, .. }: &Beaten) -> String {
              two apart; `addresses` of its own would, and so would those that a sidecar gives, whose DNS proxy the workload \
              asks (no resolution NONE, no label `networking.istio.io/enable-autoallocate-ip: \"false\"`)"
         ),
+        Lost::Address(address) => format!(
+            "host {host}, port {port}: {winner} has {address}, port {port}, for a protocol that is not HTTP: what is dialled there is \
+             carried as bytes to its endpoints, requests for {host} included; give one of the two another address or port, or \
+             the same protocol"
+        ),
         Lost::Socket(path) => format!(
             "host {host}, port {port}: {winner} is older and takes every connection through {path}, as nothing tells those to \
              the two apart; a socket of its own would, in `egress` of the Sidecar"
