@@ -166,7 +166,7 @@ fn requests_that_another_entry_carries_as_bytes_are_told() {
         let mut faults = conditions.filter(|condition| !condition.holds);
         faults.next().map(|fault| format!("{}: {}", fault.reason, fault.message))
     };
-    let mut world = World::with(options(true), &[web.clone()]);
+    let mut world = World::with(options(true), std::slice::from_ref(&web));
     assert_eq!(told(&world, &web), None);
     world.apply(&raw);
     assert_eq!(listeners(&world, 80), ["0.0.0.0", "10.99.0.1"]);

@@ -40,9 +40,14 @@ fn sidecar(path: &Path) -> String {
 fn folder(world: &World) -> PathBuf {
     let folder = world.manifests().with_file_name("sockets");
     std::fs::create_dir(&folder).expect("a folder");
-    let everybody = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(&folder, everybody).expect("a mode");
+    open_to_all(&folder);
     folder
+}
+
+/// Lets the sidecar's user do what the test may.
+fn open_to_all(path: &Path) {
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(path, everybody).expect("a mode");
 }
 
 async fn comes(path: &Path) {
@@ -87,8 +92,7 @@ async fn a_sidecar_listens_on_unix_sockets() {
         ["first", "second", "taken"].map(|name| folder.join(format!("{name}.sock")));
     // As a process leaves it that was killed.
     drop(UnixListener::bind(&first).expect("a socket"));
-    let everybody = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(&first, everybody).expect("a mode");
+    open_to_all(&first);
     world.manifest("entries.yaml", &entries.concat());
     world.manifest("sidecar.yaml", &sidecar(&first));
     world.capture(&EVERYTHING);
@@ -122,6 +126,7 @@ async fn a_sidecar_listens_on_unix_sockets() {
     goes(&first).await;
     assert_eq!(ask(&world, &second, "http://web.example/").await, "web.example 200");
     let _living = UnixListener::bind(&taken).expect("a socket");
+    open_to_all(&taken);
     world.manifest("sidecar.yaml", &sidecar(&taken));
     running.told("taken.sock: somebody listens there already").await;
     UnixStream::connect(&taken).expect("the living one still has it");
