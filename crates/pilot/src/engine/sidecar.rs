@@ -24,7 +24,7 @@ use crate::sidecar::Scope;
 use crate::sidecar::egress::imports_at;
 use crate::sidecar::inbound::Described;
 use crate::sidecar::listeners::{Beaten, Listener};
-use crate::sidecar::routes::{Lost, Target, VirtualHost};
+use crate::sidecar::routes::{Lost, TableName, Target, VirtualHost};
 use crate::{Compiled, Options};
 
 mod lay_out;

@@ -462,9 +462,8 @@ impl Schedule {
         let (ours, theirs) = simulated::pair();
         let counted = self.worker.stats.listener("l");
         counted.downstream_cx_total.inc();
-        // Clients are told apart by their ports.
         let id = self.worker.connection_id();
-        let port = id as u16;
+        let port = id as u16; // Clients are told apart by their ports.
         let who = Who {
             peer: ([10, 1, 0, 1], port).into(),
             local: ([10, 1, 0, 2], 80).into(),
