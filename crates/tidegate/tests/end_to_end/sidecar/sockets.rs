@@ -119,6 +119,8 @@ async fn a_sidecar_listens_on_unix_sockets() {
     let mut words = [0; 5];
     stream.read_exact(&mut words).await.expect("the server speaks first");
     assert_eq!(&words, b"hello");
+    // What is open holds up the end.
+    drop(stream);
 
     // The file is where the Sidecar says it is, and nowhere else.
     world.manifest("sidecar.yaml", &sidecar(&second));
