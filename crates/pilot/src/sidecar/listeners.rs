@@ -357,7 +357,7 @@ impl<'a> Here<'_, 'a> {
             Spoken::Auto if self.service.starts_tls(self.port) => self.tls(&at, subnet),
             Spoken::Tcp { tls: false } | Spoken::Auto => self.tcp(subnet),
         };
-        if self.is_anywhere(address) {
+        if self.is_anywhere(&at) {
             for chain in chains.iter_mut().filter(|chain| chain.asks.nothing()) {
                 chain.led_by = vec![Arc::clone(&self.service.host)];
                 chain.as_dialled = self.service.direct && matches!(chain.to, To::Service { .. });
@@ -383,13 +383,14 @@ impl<'a> Here<'_, 'a> {
 
     /// Whether bytes that say no name are its own by their port alone, and yet it is known which name led the workload where: what
     /// was dialled by another is let out nowhere then. In Istio a ServiceEntry without resolution opens its port to every address.
-    fn is_anywhere(&self, address: IpAddr) -> bool {
+    fn is_anywhere(&self, at: &At) -> bool {
         let Egress { options, bind, .. } = self.egress;
         let knows = options.captures_dns && !options.asks_elsewhere;
         let outside = self.service.key.kind == Kind::ServiceEntry;
         let refuses = self.egress.elsewhere() == OutboundPolicy::RegistryOnly;
         let led = !self.egress.bound && bind.is_none();
-        knows && outside && refuses && led && address == self.wildcard
+        let everywhere = matches!(at, At::Port(address, _) if *address == self.wildcard);
+        knows && outside && refuses && led && everywhere
     }
 
     /// What its chains take of what is spoken: what looks at connections whose clients may begin with anything takes all of them.
