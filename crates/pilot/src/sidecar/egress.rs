@@ -167,7 +167,9 @@ impl<'a> Egress<'a> {
     /// What is done with what nobody describes. What dials the listener itself names no other address that it could go to.
     #[must_use]
     pub fn elsewhere(&self) -> OutboundPolicy {
-        match self.bound && self.options.egress_proxy.is_none() {
+        // As in Istio, a socket's route configuration says what the policy does; it leads nowhere, as nothing was dialled.
+        let bound = self.bound && self.place.socket().is_none();
+        match bound && self.options.egress_proxy.is_none() {
             true => OutboundPolicy::RegistryOnly,
             false => self.options.outbound_policy,
         }
