@@ -105,7 +105,7 @@ async fn a_sidecar_listens_on_unix_sockets() {
     let denied = ask(&world, &first, "http://db.example/").await;
     assert!(denied.starts_with("egress to db.example is denied: "), "{denied}");
     assert!(denied.ends_with(" 502"), "{denied}");
-    running.told("a request through a Unix socket to db.example:80; nothing describes it").await;
+    running.told("a request through a Unix socket to db.example:80; nothing that Sidecar default/default brings in describes it").await;
 
     // Bytes, through a name that is no file.
     let stream = world.inside(|| {
