@@ -268,3 +268,18 @@ fn a_port_that_nothing_is_redirected_from_is_bound() {
     assert_eq!(chains(&world, 9080), [MUTUAL, PLAIN]);
     assert!(!world.names(Listener).iter().any(|name| name.starts_with("inbound|")));
 }
+
+#[test]
+fn the_workloads_certificate_is_missed_where_nothing_goes_without() {
+    let missed = |world: &World| world.pilot.cannot_do_without("default");
+    let mut world = World::with(options(), &[service("a", 80, 8080)]);
+    assert!(!missed(&world), "peers may come without TLS");
+    world.apply(&mode("STRICT"));
+    assert!(missed(&world));
+    world.apply(&mode("DISABLE"));
+    assert!(!missed(&world));
+    let tls = json!({"tls": {"mode": "ISTIO_MUTUAL"}});
+    let rule = json!({"host": "a.default.svc.cluster.local", "trafficPolicy": tls});
+    world.apply(&manifest("DestinationRule", "a", &rule));
+    assert!(missed(&world));
+}

@@ -43,8 +43,11 @@ pub(super) enum User {
     Sidecar(ObjectKey),
     /// A Service of type ExternalName, for handshakes with what it stands for.
     Alias(ObjectKey),
-    /// A sidecar, for handshakes with the peers of its workload: no object asks for it.
-    Peers,
+    /// A sidecar, for handshakes with the peers of its workload: no object names it.
+    Peers {
+        /// Whether nothing but mutual TLS is taken at one of its ports, so that it cannot do without.
+        only: bool,
+    },
 }
 
 impl User {
@@ -55,7 +58,7 @@ impl User {
             | Self::Tokens(key)
             | Self::Sidecar(key)
             | Self::Alias(key) => Some(key),
-            Self::Peers => None,
+            Self::Peers { .. } => None,
         }
     }
 }
@@ -354,9 +357,11 @@ impl Pilot {
         let users = self.credentials.users.get(credential).into_iter().flatten();
         let ports = users.filter_map(|user| match user {
             User::Gateway { listener, .. } => Some(self.listeners.plan(listener)?.port),
-            User::Rule(_) | User::Tokens(_) | User::Sidecar(_) | User::Alias(_) | User::Peers => {
-                None
-            }
+            User::Rule(_)
+            | User::Tokens(_)
+            | User::Sidecar(_)
+            | User::Alias(_)
+            | User::Peers { .. } => None,
         });
         ports.collect()
     }
@@ -382,6 +387,13 @@ impl Pilot {
             (lack.serves == Serves::Nothing).then_some((name, Some(lack.words)))
         });
         lacking.collect()
+    }
+
+    /// Whether connections fail for want of a secret of xDS; those of peers that may come without TLS do not.
+    #[must_use]
+    pub fn cannot_do_without(&self, name: &str) -> bool {
+        let users = self.credentials.named(name).and_then(|one| self.credentials.users.get(&one));
+        users.into_iter().flatten().any(|user| *user != User::Peers { only: false })
     }
 
     /// The Secrets that the content of a secret of xDS comes from.

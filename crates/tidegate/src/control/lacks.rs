@@ -21,10 +21,20 @@ struct Lack {
 }
 
 impl Lacks {
-    /// Takes in what is lacking of these secrets, `None` where nothing is any more; of which it was told that it is lacking.
-    pub fn learn(&mut self, now: Instant, news: &[(Arc<str>, Option<String>)]) -> Vec<Arc<str>> {
+    /// Takes in what is lacking of these secrets, `None` where nothing is any more; answers those that are there again of which it
+    /// was told that they are not. What nobody needs is not told.
+    pub fn learn(
+        &mut self,
+        now: Instant,
+        news: &[(Arc<str>, Option<String>)],
+        needed: impl Fn(&str) -> bool,
+    ) -> Vec<Arc<str>> {
         let mut mended = Vec::new();
         for (name, why) in news {
+            if why.is_some() && !needed(name) {
+                self.0.remove(name);
+                continue;
+            }
             let before = self.0.get(name);
             let Some(why) = why else {
                 let told = self.0.remove(name).is_some_and(|before| before.due.is_none());
@@ -81,18 +91,18 @@ mod tests {
         let later = start + SETTLED_AFTER;
         let mut lacks = Lacks::default();
         let news = |name: &str, why: Option<&str>| [(Arc::from(name), why.map(str::to_owned))];
-        lacks.learn(start, &news("a", Some("not read")));
-        lacks.learn(start, &news("b", Some("not read")));
-        assert!(lacks.learn(start, &news("b", None)).is_empty(), "nobody was told");
+        lacks.learn(start, &news("a", Some("not read")), |_| true);
+        lacks.learn(start, &news("b", Some("not read")), |_| true);
+        assert!(lacks.learn(start, &news("b", None), |_| true).is_empty(), "nobody was told");
         assert_eq!(lacks.settled(start), [""; 0]);
-        lacks.learn(start, &news("a", Some("denied")));
+        lacks.learn(start, &news("a", Some("denied")), |_| true);
         assert_eq!(lacks.next(), Some(later));
         assert_eq!(lacks.settled(later), ["denied"]);
-        lacks.learn(later, &news("a", Some("denied")));
+        lacks.learn(later, &news("a", Some("denied")), |_| true);
         assert_eq!(lacks.next(), None);
-        lacks.learn(later, &news("a", Some("gone")));
+        lacks.learn(later, &news("a", Some("gone")), |_| true);
         assert_eq!(lacks.settled(later + SETTLED_AFTER), ["gone"]);
-        assert_eq!(lacks.learn(later, &news("a", None)), ["a".into()]);
+        assert_eq!(lacks.learn(later, &news("a", None), |_| true), ["a".into()]);
     }
 
     #[test]

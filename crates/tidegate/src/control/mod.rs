@@ -362,7 +362,8 @@ impl<F: Feed> Control<F> {
     /// Takes in why secrets are not there, which is a sidecar's to tell by its log: a gateway's objects have it in their status.
     fn tell_lacks(&mut self, lacking: &[(Arc<str>, Option<String>)]) {
         if self.outgoing.is_log() {
-            for secret in self.lacks.learn(Instant::now(), lacking) {
+            let needed = |secret: &str| self.pilot.cannot_do_without(secret);
+            for secret in self.lacks.learn(Instant::now(), lacking, needed) {
                 tracing::info!(%secret, "what connections need of it is there again");
             }
         }

@@ -181,13 +181,16 @@ impl Pilot {
         let mut taken = BTreeSet::new();
         for entry in entries {
             if let Some(tls) = entry.own_tls() {
-                let user = || entry.owner().cloned().map_or(User::Peers, User::Sidecar);
+                let peers = || User::Peers { only: true };
+                let user = || entry.owner().cloned().map_or_else(peers, User::Sidecar);
                 let terms = Terms::of(tls, &self.options);
                 let credentials = terms.iter().flat_map(Terms::credentials);
                 taken.extend(credentials.map(|credential| (credential.clone(), user())));
             } else if entry.ways().iter().any(|way| way.terminates) {
                 let terms = Terms::of_peers(&self.options);
-                taken.extend(terms.credentials().map(|one| (one.clone(), User::Peers)));
+                let only = entry.ways().iter().all(|way| way.terminates);
+                let user = User::Peers { only };
+                taken.extend(terms.credentials().map(|one| (one.clone(), user.clone())));
             }
         }
         taken
